@@ -1,0 +1,62 @@
+"""The one seam to JSON: what vendors send is read exactly, what is sent to them is the same to the byte.
+
+Everything that reads or writes JSON goes through `loads` and `dumps`, plugins too (`cnroute.wire`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+# An escaped half of a surrogate pair: only then can a decoded text hold a lone surrogate.
+_HALF_PAIR = re.compile(r"\\u[dD][89a-fA-F]")
+_LONE = re.compile("[\ud800-\udfff]")
+
+
+class JsonError(ValueError):
+    """Text that is not JSON as cnroute reads it: broken, too deep, or with numbers that JSON does not have."""
+
+
+def _refuse_constant(name: str) -> Any:
+    raise JsonError(f"{name} is not JSON")
+
+
+def loads(data: bytes | str) -> Any:
+    """`data` decoded from JSON, exactly: integers of any sensible size, a byte order mark forgiven.
+
+    Invalid UTF-8 becomes U+FFFD. Raises JsonError, and nothing else, for what is not JSON.
+    """
+    text = data.decode("utf-8", "replace") if isinstance(data, bytes | bytearray) else data
+    try:
+        value = _DECODER.decode(text.removeprefix("\ufeff"))
+    except (ValueError, RecursionError) as error:
+        raise JsonError(type(error).__name__) from None
+    return _mended(value) if _HALF_PAIR.search(text) else value
+
+
+def dumps(value: Any) -> bytes:
+    """`value` as JSON: UTF-8 without ASCII escapes, no blanks, keys in the order written.
+
+    A lone surrogate is escaped in its own string, so that no text crashes the encoder. Raises ValueError for
+    NaN and infinities, TypeError for what JSON cannot hold.
+    """
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "backslashreplace")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+
+
+def _mended(value: Any) -> Any:
+    """The same value with U+FFFD for every lone surrogate, so that each text can be encoded."""
+    if isinstance(value, str):
+        return _LONE.sub("\ufffd", value)
+    if isinstance(value, list):
+        return [_mended(item) for item in value]
+    if isinstance(value, dict):
+        return {_mended(key): _mended(item) for key, item in value.items()}
+    return value

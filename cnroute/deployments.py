@@ -1,0 +1,341 @@
+"""Where a call can go: deployments, routes, and what a provider says of itself.
+
+Rules of this file
+- A `Secret` shows itself as `***` everywhere, has no JSON, and pickles without its value.
+- What can be checked without a network is checked when a value is built, and raises ConfigurationError.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import re
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import attrs
+
+from cnroute.errors import ConfigurationError
+from cnroute.money import Price
+from cnroute.settings import Breaker, Limits, Retries, Timeouts
+
+_KEY = re.compile(r"[\x21-\x7e]{1,512}")
+_HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,128}")
+_HEADER_VALUE = re.compile(r"[\x20-\x7e\t]{0,4096}")
+_NAME = re.compile(r"[^/\x00-\x1f\x7f\s](?:[^/\x00-\x1f\x7f]{0,198}[^/\x00-\x1f\x7f\s])?")
+# Options are text that goes into URLs, headers or bodies; line ends never belong there.
+_OPTION_TEXT = re.compile(r"[^\x00-\x1f\x7f]{0,4096}")
+
+_MASK = "***"
+
+
+class Secret:
+    """A key, or where to find one: text, `{"env": NAME}`, `{"file": PATH}` or a callable.
+
+    `reveal()` gives the text; files and callables are read at the first use and kept until `forget()`. A
+    trailing line end of a file is stripped. Two secrets are equal when their texts are, compared in constant
+    time. Raises ConfigurationError, without the value, for a key that cannot stand in a header.
+    """
+
+    __slots__ = ("_lock", "_read", "_text", "origin")
+
+    def __init__(self, source: str | Mapping[str, str] | Callable[[], str]) -> None:
+        self._lock = threading.Lock()
+        self._text: str | None = None
+        self._read, self.origin = _reader(source)
+        if isinstance(source, str):
+            self._text = _checked_key(source, self.origin)
+
+    def reveal(self) -> str:
+        """The text itself. Raises ConfigurationError when it cannot be found or is no possible key."""
+        text = self._text
+        if text is None:
+            with self._lock:
+                text = self._text = _checked_key(self._read(), self.origin)
+        return text
+
+    def forget(self) -> None:
+        """Read the file, variable or callable again at the next use: keys rotate without a restart."""
+        if self.origin != "text":
+            self._text = None
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Secret):
+            return NotImplemented
+        return hmac.compare_digest(self.reveal().encode(), other.reveal().encode())
+
+    def __hash__(self) -> int:
+        return hash(self.reveal())
+
+    def __repr__(self) -> str:
+        return f"Secret({_MASK})"
+
+    def __str__(self) -> str:
+        return _MASK
+
+    def __format__(self, spec: str) -> str:
+        return _MASK
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _lost_secret, (self.origin,)
+
+
+def _lost_secret(origin: str) -> Secret:
+    """What a pickled secret becomes: its value stayed behind."""
+
+    def gone() -> str:
+        raise ConfigurationError("a secret does not travel through pickle; give the key again", "api_key")
+
+    secret = Secret(gone)
+    secret.origin = origin
+    return secret
+
+
+def _reader(source: object) -> tuple[Callable[[], str], str]:
+    """How to read a secret's source, and a word for where it comes from."""
+    if isinstance(source, str):
+        return lambda: source, "text"
+    if isinstance(source, Mapping) and len(source) == 1:
+        (kind, place), = source.items()
+        if kind == "env" and isinstance(place, str) and place:
+            return lambda: _from_environment(place), f"env {place}"
+        if kind == "file" and isinstance(place, str | os.PathLike) and place:
+            return lambda: _from_file(Path(place)), f"file {place}"
+    if callable(source):
+        return source, "callable"
+    raise ConfigurationError('a key is text, {"env": NAME}, {"file": PATH} or a callable', "api_key")
+
+
+def _from_environment(name: str) -> str:
+    try:
+        return os.environ[name]
+    except KeyError:
+        raise ConfigurationError(f"the environment variable {name} is not set", "api_key") from None
+
+
+def _from_file(path: Path) -> str:
+    try:
+        return path.expanduser().read_text("utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+    raise ConfigurationError(f"the key file {path} cannot be read: {reason}", "api_key")
+
+
+def _checked_key(text: object, origin: str) -> str:
+    if isinstance(text, str) and _KEY.fullmatch(text):
+        return text
+    raise ConfigurationError(
+        f"the key ({origin}) must be 1 to 512 visible ASCII characters without blanks or line ends", "api_key"
+    )
+
+
+def secret_from(value: Any) -> Secret | None:
+    """A Secret from anything that describes one; None stays None."""
+    return value if value is None or isinstance(value, Secret) else Secret(value)
+
+
+@attrs.frozen
+class TLS:
+    """Certificates of one deployment. Verification cannot be switched off; `ca_file` replaces the trusted set."""
+
+    ca_file: str | None = None
+    client_cert: str | None = None
+    client_key: str | None = attrs.field(default=None, repr=False)
+
+
+@attrs.frozen
+class ModelInfo:
+    """What is known of one model; None is unknown (or the provider's value)."""
+
+    name: str
+    context: int | None = None
+    max_output: int | None = None
+    capabilities: frozenset[str] | None = attrs.field(default=None, converter=attrs.converters.optional(frozenset))
+    price: Price | None = None
+    provider: str | None = None
+    status: str | None = None
+    as_of: str | None = None
+    source: str | None = None
+
+    @property
+    def context_window(self) -> int | None:
+        """The same as `context`."""
+        return self.context
+
+    @property
+    def max_output_tokens(self) -> int | None:
+        """The same as `max_output`."""
+        return self.max_output
+
+
+@attrs.frozen
+class ProviderInfo:
+    """What a provider says of itself.
+
+    `base_url` is the vendor's API root; `env` maps a setting (`api_key`, an option) to the environment variable
+    that its users know; `options` maps each option to its meaning; `capabilities` is a subset of `streaming`,
+    `tools`, `json`, `web_search`, `knowledge_base`, `reasoning`; with no `models` any name is passed on.
+    `required` names the options without which no call can be made, `url_options` those that belong into the URL.
+    """
+
+    name: str
+    base_url: str = ""
+    env: Mapping[str, str] = attrs.field(factory=dict)
+    options: Mapping[str, str] = attrs.field(factory=dict)
+    capabilities: frozenset[str] = attrs.field(default=frozenset(), converter=frozenset)
+    models: tuple[ModelInfo, ...] = attrs.field(default=(), converter=tuple)
+    required: tuple[str, ...] = attrs.field(default=(), converter=tuple)
+    url_options: tuple[str, ...] = attrs.field(default=(), converter=tuple)
+
+    def model(self, name: str) -> ModelInfo | None:
+        """What is known of the model `name`, if anything."""
+        return next((model for model in self.models if model.name == name), None)
+
+
+def checked_base_url(url: str, *, allow_http: bool = False) -> str:
+    """`url` without its trailing slash. Raises ConfigurationError for what must never be called.
+
+    https anywhere, http on loopback only (or with `allow_http`); no user info, query, fragment, control
+    characters, dots-only path segments, zone ids or impossible ports (reliability 3.3).
+    """
+    problem = _url_problem(url, allow_http)
+    if problem:
+        raise ConfigurationError(f"base_url {problem}", "base_url")
+    return url.rstrip("/")
+
+
+_LOOPBACK = re.compile(r"localhost|127(\.\d{1,3}){3}|::1")
+
+
+def _url_problem(url: object, allow_http: bool) -> str | None:
+    if not isinstance(url, str) or not re.fullmatch(r"[\x21-\x7e]+", url):
+        return "must be plain ASCII text without blanks"
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return "is no URL, or its port is not between 1 and 65535"
+    host = parts.hostname or ""
+    rules = (
+        (parts.scheme not in ("http", "https"), "must begin with https:// (or http:// on loopback)"),
+        (not host, "has no host"),
+        (parts.username is not None or "@" in parts.netloc, "must not hold a user name or password"),
+        ("?" in url or "#" in url, "must not have a query or a fragment"),
+        (port == 0, "has port 0"),
+        ("%" in host, "must not have a zone id"),
+        ("\\" in url or ".." in parts.path.split("/"), "must not hold \\ or .."),
+        (
+            parts.scheme == "http" and not allow_http and not _LOOPBACK.fullmatch(host),
+            "uses plain http to a host that is not loopback; use https, or Deployment(allow_http=True)",
+        ),
+    )
+    return next((reason for wrong, reason in rules if wrong), None)
+
+
+def checked_name(name: object, key: str) -> str:
+    """`name` of a route or deployment; raises ConfigurationError for one that could not be called."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ConfigurationError(f"{key} must be 1 to 200 printable characters without /, not {name!r:.60}", key)
+    return name
+
+
+def _headers(value: Mapping[str, str]) -> dict[str, str]:
+    for name, text in value.items():
+        if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
+            raise ConfigurationError("a header name has characters that HTTP does not allow", "headers")
+        if not isinstance(text, str) or not _HEADER_VALUE.fullmatch(text):
+            raise ConfigurationError(f"the value of header {name} must be printable ASCII text", "headers")
+    return dict(value)
+
+
+def _options(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Options with `{"env": NAME}` and `{"file": PATH}` resolved."""
+    return {name: _option(name, item) for name, item in value.items()}
+
+
+def _option(name: str, value: Any) -> Any:
+    if isinstance(value, Mapping) and len(value) == 1 and set(value) <= {"env", "file"}:
+        read, _ = _reader(value)
+        value = read()
+    if isinstance(value, str) and not _OPTION_TEXT.fullmatch(value):
+        raise ConfigurationError(f"option {name} holds control characters", f"options.{name}")
+    return value
+
+
+def _price(value: Any) -> Price | None:
+    return Price(**value) if isinstance(value, Mapping) else value
+
+
+def _model_name(owner: object, field: attrs.Attribute[Any], value: object) -> None:
+    if not isinstance(value, str) or not value or not value.isprintable() or len(value) > 200:
+        raise ConfigurationError("model must be the vendor's name of a model", "model")
+
+
+@attrs.frozen
+class RateLimit:
+    """A vendor's allowance for one deployment, per minute; None is no limit."""
+
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+
+
+@attrs.frozen
+class Deployment:
+    """One place that a call can go to: provider, model, credential, base URL and price.
+
+    `api_key` is text, `{"env": NAME}`, `{"file": PATH}`, a callable or a `Secret`; it becomes a `Secret`.
+    `base_url` replaces the vendor's API root. `defaults={"max_tokens": ...}` applies to every call that does
+    not say otherwise. Raises ConfigurationError naming the setting, before anything is sent.
+    """
+
+    name: str = attrs.field(validator=lambda owner, field, value: checked_name(value, "name") and None)
+    provider: str
+    model: str = attrs.field(validator=_model_name)
+    api_key: Secret | None = attrs.field(default=None, converter=secret_from, repr=False)
+    base_url: str | None = None
+    options: Mapping[str, Any] = attrs.field(factory=dict, converter=_options, repr=lambda value: f"<{', '.join(value)}>")
+    price: Price | None = attrs.field(default=None, converter=_price)
+    timeouts: Timeouts | None = None
+    limits: Limits | None = None
+    breaker: Breaker | None = None
+    rate_limit: RateLimit | None = None
+    defaults: Mapping[str, Any] = attrs.field(factory=dict, converter=lambda value: dict(value or {}))
+    headers: Mapping[str, str] = attrs.field(factory=dict, converter=_headers, repr=False)
+    tls: TLS | None = None
+    proxy: str | None = attrs.field(default=None, repr=False)
+    allow_http: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        if self.base_url is not None:
+            object.__setattr__(self, "base_url", checked_base_url(self.base_url, allow_http=self.allow_http))
+
+
+@attrs.frozen
+class Route:
+    """A public name's policy over targets: deployments, other routes by name, or nested routes.
+
+    `targets` is a list, or a mapping of target to weight for the policy `weighted`. `fallback_on` adds failure
+    kinds that go on to the next target although the table says stop (`content_filter`); `fallback` overrides
+    rows of the table: `{"bad_request": "next"}`.
+    """
+
+    policy: str = "ordered"
+    targets: tuple[Any, ...] | Mapping[str, Any] = attrs.field(default=(), converter=lambda value: _targets(value))
+    fallback_on: frozenset[str] = attrs.field(default=frozenset(), converter=frozenset)
+    fallback: Mapping[str, str] = attrs.field(factory=dict)
+    timeouts: Timeouts | None = None
+    retries: Retries | None = None
+    defaults: Mapping[str, Any] = attrs.field(factory=dict, converter=lambda value: dict(value or {}))
+    knowledge_fallback: str = "same"
+    settings: Mapping[str, Any] = attrs.field(factory=dict)
+
+
+def _targets(value: object) -> tuple[Any, ...] | dict[str, Any]:
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise ConfigurationError("targets must be a list of names, or a mapping of name to weight", "targets")
+    return tuple(value)

@@ -1,0 +1,113 @@
+"""What a stream is made of.
+
+Providers return these from `parse_stream_line`. The kinds of `Delta` that carry content are handed to the
+caller as they are, one object per chunk. They are slotted and not frozen: a frozen object costs twice as
+much to make, and a stream makes thousands.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import attrs
+
+if TYPE_CHECKING:
+    from cnroute.chat import Source, Usage
+
+FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
+
+
+class Delta:
+    """One step of a streamed answer. What a step does not carry is empty or None.
+
+    `text` and `reasoning` are new text only, never a repetition; `tool_calls` are fragments, joined by their
+    `index`; `finish_reason` and `usage` come with the last delta, `sources` with the first content.
+    """
+
+    __slots__ = ()
+    # Whether this step commits its attempt: text, reasoning or a tool-call fragment.
+    content: ClassVar[bool] = False
+
+    text: str = ""
+    reasoning: str = ""
+    tool_calls: tuple[ToolCallDelta, ...] = ()
+    role: str | None = None
+    finish_reason: str | None = None
+    usage: Usage | None = None
+    sources: tuple[Source, ...] = ()
+
+
+@attrs.define
+class TextDelta(Delta):
+    """New text of the answer."""
+
+    content = True
+    text: str
+
+
+@attrs.define
+class ReasoningDelta(Delta):
+    """New text of the model's reasoning. It can be built with `ReasoningDelta(text)`."""
+
+    content = True
+    reasoning: str = attrs.field(alias="text")
+
+
+@attrs.define
+class ToolCallDelta(Delta):
+    """A fragment of one tool call: `id` and `name` once, `arguments` (JSON text) piece by piece."""
+
+    content = True
+    index: int = 0
+    id: str | None = None
+    name: str | None = None
+    arguments: str = ""
+
+    @property
+    def tool_calls(self) -> tuple[ToolCallDelta, ...]:  # type: ignore[override]
+        """This fragment, as every delta shows its fragments."""
+        return (self,)
+
+
+@attrs.define
+class SourceFound(Delta):
+    """A retrieved chunk or a web page that the answer rests on."""
+
+    source: Source
+
+    @property
+    def sources(self) -> tuple[Source, ...]:  # type: ignore[override]
+        """This source, as every delta shows its sources."""
+        return (self.source,)
+
+
+@attrs.define
+class UsageUpdate(Delta):
+    """The vendor's running total of tokens: the last one wins, they are never added."""
+
+    usage: Usage | None
+
+
+@attrs.define
+class Finish(Delta):
+    """The vendor's end mark, in the neutral words `stop`, `length`, `tool_calls`, `content_filter`."""
+
+    finish_reason: str | None = attrs.field(alias="reason")
+
+    @property
+    def reason(self) -> str | None:
+        """The finish reason."""
+        return self.finish_reason
+
+
+@attrs.define
+class StepDelta(Delta):
+    """Several parts in one step: a plain answer to a stream request, or the end of a stream."""
+
+    text: str = ""
+    reasoning: str = ""
+    tool_calls: tuple[ToolCallDelta, ...] = ()
+    role: str | None = None
+    finish_reason: str | None = None
+    usage: Usage | None = None
+    sources: tuple[Source, ...] = ()

@@ -1,0 +1,125 @@
+"""Plain HTTP values between providers, the flow and transports; no library's types.
+
+Rules of this file
+- A header value that holds a secret is a `SecretText`: it is sent as it is and shown as `***`.
+- `HttpResponse.json()` raises a cnroute error, never a codec's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Self
+
+import attrs
+
+from cnroute.codec import JsonError, dumps, loads
+from cnroute.errors import error_for
+from cnroute.failures import Failure, FailureKind
+
+
+class SecretText(str):
+    """Text that shows itself as `***`, so that tracebacks with locals do not show it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return SecretText, ("***",)
+
+
+class Headers(Mapping[str, str]):
+    """Response headers: case does not matter, the first value of a repeated one wins."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self, values: Mapping[str, str] | Iterable[tuple[str, str]] = ()) -> None:
+        pairs = values.items() if isinstance(values, Mapping) else values
+        self._values: dict[str, str] = {}
+        for name, value in pairs:
+            self._values.setdefault(name.lower(), value)
+
+    def __getitem__(self, name: str) -> str:
+        return self._values[name.lower()]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The value of `name`, or `default`."""
+        return self._values.get(name.lower(), default)
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name.lower() in self._values
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"Headers({self._values!r})"
+
+
+@attrs.define
+class HttpRequest:
+    """What a provider asks a transport to send. `adjusted` maps parameters to what was done with them."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = attrs.field(factory=dict)
+    body: bytes = attrs.field(default=b"", repr=lambda body: f"<{len(body)} bytes>")
+    adjusted: Mapping[str, str] = attrs.field(factory=dict)
+
+    @classmethod
+    def post_json(
+        cls,
+        url: str,
+        data: Any,
+        *,
+        bearer: Any = None,
+        headers: Mapping[str, str] | None = None,
+        adjusted: Mapping[str, str] | None = None,
+    ) -> Self:
+        """A POST of `data` as JSON. `bearer` is a `Secret` or text for the Authorization header."""
+        fields: dict[str, str] = {"Content-Type": "application/json"}
+        if bearer is not None:
+            reveal: Callable[[], str] | None = getattr(bearer, "reveal", None)
+            fields["Authorization"] = SecretText("Bearer " + (reveal() if reveal else str(bearer)))
+        fields.update(headers or {})
+        return cls("POST", url, fields, dumps(data), adjusted or {})
+
+
+@attrs.define
+class HttpResponse:
+    """A complete answer. `headers` ignore case, `body` is decoded from its content encoding."""
+
+    status: int
+    headers: Mapping[str, str] = attrs.field(
+        factory=Headers, converter=lambda value: value if isinstance(value, Headers) else Headers(value)
+    )
+    body: bytes = attrs.field(default=b"", repr=lambda body: f"<{len(body)} bytes>")
+    resent: bool = False
+
+    @property
+    def text(self) -> str:
+        """The body as text, in the charset of its content type, else UTF-8; bad bytes become U+FFFD."""
+        return self.body.decode(charset_of(self.headers), "replace").removeprefix("\ufeff")
+
+    def json(self) -> Any:
+        """The body decoded from JSON. Raises ResponseError (kind `bad_response`) if it is none."""
+        try:
+            return loads(self.body if charset_of(self.headers) == "utf-8" else self.text)
+        except JsonError:
+            failure = Failure(FailureKind.BAD_RESPONSE, "the body is not JSON", http_status=self.status)
+        raise error_for(failure)
+
+
+# The charsets that Chinese vendors' gateways and proxies really use; anything else is read as UTF-8.
+_CHARSETS = {"gbk": "gbk", "gb2312": "gbk", "gb18030": "gb18030", "big5": "big5"}
+
+
+def charset_of(headers: Mapping[str, str]) -> str:
+    """The charset that a content type names, if it is one of the Chinese ones; else `utf-8`."""
+    kind = headers.get("content-type") or headers.get("Content-Type") or ""
+    _, _, name = kind.lower().partition("charset=")
+    return _CHARSETS.get(name.split(";")[0].strip(" \"'"), "utf-8")

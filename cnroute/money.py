@@ -1,0 +1,259 @@
+"""Prices, costs and bills: exact decimals, ranges, and "unknown" as a value.
+
+Rules of this file (contract, section 4)
+- `None` is unknown, `"0"` is free; neither is ever taken for the other.
+- Floats are refused: 0.8 is not eight tenths.
+- All arithmetic runs in a decimal context of this file, so the host's context changes no bill.
+- Currencies never meet here; only `cnroute.Router(exchange=...)` joins them.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable, Iterator
+from decimal import Context, Decimal, DecimalException
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from cnroute.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from cnroute.chat import Usage
+
+_EXACT = Context(prec=60, Emin=-999_999, Emax=999_999)
+ZERO = Decimal(0)
+
+
+def amount(value: object, key: str) -> Decimal:
+    """`value` (text, int or Decimal) as a Decimal; floats, NaN and negative amounts are a ConfigurationError."""
+    if isinstance(value, bool | float) or not isinstance(value, str | int | Decimal):
+        raise ConfigurationError(f"{key} must be text or Decimal such as \"0.8\", not {type(value).__name__}", key)
+    try:
+        number = Decimal(value.strip() if isinstance(value, str) else value)
+    except DecimalException:
+        raise ConfigurationError(f"{key} is no decimal number", key) from None
+    if not number.is_finite() or number < 0:
+        raise ConfigurationError(f"{key} must be a finite amount of at least 0", key)
+    return number
+
+
+def _rate(value: object, field: attrs.Attribute[Any]) -> Decimal | None:
+    return None if value is None else amount(value, field.name)
+
+
+_RATE = attrs.Converter(_rate, takes_field=True)  # type: ignore[call-overload]
+
+
+def _date(value: object) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, datetime.date):
+        return value.isoformat()
+    try:
+        return datetime.date.fromisoformat(str(value)).isoformat()
+    except ValueError:
+        raise ConfigurationError(f"as_of must be a date such as \"2025-06-01\", not {value!r}", "as_of") from None
+
+
+def currency_code(value: object) -> str:
+    """A currency as three capital letters; anything else is a ConfigurationError."""
+    if not isinstance(value, str) or len(value) != 3 or not (value.isascii() and value.isalpha() and value.isupper()):
+        raise ConfigurationError(f"currency must be three capital letters such as CNY, not {value!r}", "currency")
+    return value
+
+
+@attrs.frozen
+class Tier:
+    """Rates for requests of at most `up_to` input tokens (inclusive; None: no upper end)."""
+
+    up_to: int | None = None
+    input: Decimal | None = attrs.field(default=None, converter=_RATE)
+    output: Decimal | None = attrs.field(default=None, converter=_RATE)
+    cached: Decimal | None = attrs.field(default=None, converter=_RATE)
+
+
+def _tiers(value: Iterable[Any]) -> tuple[Tier, ...]:
+    return tuple(tier if isinstance(tier, Tier) else Tier(**tier) for tier in value)
+
+
+@attrs.frozen
+class Cost:
+    """Between `low` and `high` in `currency`. Exact when both are equal and nothing was estimated."""
+
+    low: Decimal
+    high: Decimal
+    currency: str
+    estimated: bool = False
+
+    @property
+    def exact(self) -> bool:
+        """True when the amount is known to the last digit."""
+        return self.low == self.high and not self.estimated
+
+    @property
+    def amount(self) -> Decimal | None:
+        """The amount, if it is exact."""
+        return self.low if self.exact else None
+
+    def plus(self, other: Cost) -> Cost:
+        """The sum of two costs of one currency."""
+        if other.currency != self.currency:
+            raise ValueError("costs of different currencies cannot be added")
+        low, high = _EXACT.add(self.low, other.low), _EXACT.add(self.high, other.high)
+        return Cost(low, high, self.currency, self.estimated or other.estimated)
+
+    def times(self, rate: Decimal, currency: str) -> Cost:
+        """The cost in another currency at `rate`."""
+        return Cost(_EXACT.multiply(self.low, rate), _EXACT.multiply(self.high, rate), currency, self.estimated)
+
+    def __str__(self) -> str:
+        about = "about " if self.estimated else ""
+        span = plain(self.low) if self.low == self.high else f"{plain(self.low)} to {plain(self.high)}"
+        return f"{about}{span} {self.currency}"
+
+
+def plain(number: Decimal) -> str:
+    """A decimal without exponent and without superfluous zeros."""
+    text = f"{number:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+@attrs.frozen
+class Price:
+    """What a deployment charges per `per` tokens (and per web search); amounts are text or Decimal.
+
+    `tiers` go by input tokens, the last with `up_to=None`; the whole request is priced at its tier.
+    `cached` prices the cached part of the input; without it cached tokens pay the input price. Reasoning
+    tokens are output. A price with an unknown half is unknown: it never gives a cost. `as_of` (a date) and
+    `source` say where the figures come from. Raises ConfigurationError for floats and impossible values.
+    """
+
+    currency: str = attrs.field(converter=currency_code)
+    input: Decimal | None = attrs.field(default=None, converter=_RATE)
+    output: Decimal | None = attrs.field(default=None, converter=_RATE)
+    per: Decimal = attrs.field(default=Decimal(1_000_000), converter=_RATE)
+    cached: Decimal | None = attrs.field(default=None, converter=_RATE)
+    search: Decimal | None = attrs.field(default=None, converter=_RATE)
+    tiers: tuple[Tier, ...] = attrs.field(default=(), converter=_tiers)
+    as_of: str | None = attrs.field(default=None, converter=_date)
+    source: str | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if not self.per:
+            raise ConfigurationError("per must be above 0", "per")
+        bounds = [tier.up_to for tier in self.tiers]
+        if bounds and bounds[-1] is not None:
+            raise ConfigurationError("the last tier must have no up_to", "tiers")
+        inner = bounds[:-1]
+        if any(not isinstance(bound, int) or bound < 1 for bound in inner) or inner != sorted(set(inner)):  # type: ignore[type-var]
+            raise ConfigurationError("tiers must rise by up_to", "tiers")
+
+    def bands(self) -> Iterator[tuple[int, int | None, Tier]]:
+        """Every tier with its first and last number of input tokens."""
+        first = 0
+        for tier in self.tiers or (Tier(None, self.input, self.output, self.cached),):
+            yield first, tier.up_to, tier
+            if tier.up_to is not None:
+                first = tier.up_to + 1
+
+    @property
+    def known(self) -> bool:
+        """True when every rate that a cost may need is known."""
+        return all(tier.input is not None and tier.output is not None for _, _, tier in self.bands())
+
+    def cost(self, usage: Usage | None, searches: int = 0) -> Cost | None:
+        """What `usage` costs: exact, or the range of every split that the usage allows. None: not known."""
+        span = self._tokens_cost(usage) if usage is not None else None
+        if span is None or (searches and self.search is None):
+            return None
+        extra = _EXACT.multiply(self.search or ZERO, Decimal(searches))
+        return Cost(_EXACT.add(span[0], extra), _EXACT.add(span[1], extra), self.currency)
+
+    def of(self, input_tokens: int, output_tokens: int) -> Cost | None:
+        """The cost of so many tokens, none of them cached. None: the price is unknown."""
+        tier = self._tier(input_tokens)
+        if tier.input is None or tier.output is None:
+            return None
+        total = self._sum((input_tokens, tier.input), (output_tokens, tier.output))
+        return Cost(total, total, self.currency)
+
+    def highest(self, input_tokens: int, output_tokens: int) -> Decimal | None:
+        """An upper bound for a request of at most so many tokens, at the highest rate that may apply."""
+        if not self.known:
+            return None
+        reached = [tier for first, _, tier in self.bands() if first <= input_tokens]
+        top_in = max(max(tier.input or ZERO, tier.cached or ZERO) for tier in reached)
+        top_out = max(tier.output or ZERO for tier in reached)
+        return self._sum((input_tokens, top_in), (output_tokens, top_out))
+
+    def _tier(self, input_tokens: int) -> Tier:
+        return next(tier for _, last, tier in self.bands() if last is None or input_tokens <= last)
+
+    def _sum(self, *parts: tuple[int, Decimal]) -> Decimal:
+        total = ZERO
+        for tokens, rate in parts:
+            total = _EXACT.add(total, _EXACT.multiply(Decimal(tokens), rate))
+        return _EXACT.divide(total, self.per)
+
+    def _tokens_cost(self, usage: Usage) -> tuple[Decimal, Decimal] | None:
+        if not self.known:
+            return None
+        known_in, known_out = usage.split()
+        if known_in is not None and known_out is not None:
+            return self._split_cost(known_in, known_out, usage.cached_tokens)
+        total = usage.total_tokens
+        return None if total is None else self._total_cost(total, usage.cached_tokens)
+
+    def _total_cost(self, total: int, cached: int | None) -> tuple[Decimal, Decimal]:
+        """The range over every split of `total`: linear inside a tier, so its ends are enough."""
+        ends: list[Decimal] = []
+        floor = min(cached or 0, total)
+        for first, last, _ in self.bands():
+            low, high = max(first, floor), total if last is None else min(last, total)
+            if low <= high:
+                ends += self._split_cost(low, total - low, cached) + self._split_cost(high, total - high, cached)
+        return min(ends), max(ends)
+
+    def _split_cost(self, given: int, made: int, cached: int | None) -> tuple[Decimal, Decimal]:
+        tier = self._tier(given)
+        assert tier.input is not None and tier.output is not None  # noqa: S101 (self.known was asked)
+        if tier.cached is None:
+            total = self._sum((given, tier.input), (made, tier.output))
+            return total, total
+        kept = range(min(cached, given), min(cached, given) + 1) if cached is not None else (0, given)
+        sums = [self._sum((given - part, tier.input), (part, tier.cached), (made, tier.output)) for part in kept]
+        return min(sums), max(sums)
+
+
+@attrs.frozen
+class Bill:
+    """What a whole call cost: `confirmed` for certain, and `possible` on top for attempts that may be charged.
+
+    Each is a `Cost`, a tuple of them when currencies differ and no exchange rate joins them, or None when a
+    price is unknown. No billed attempt at all is a `Cost` of zero.
+    """
+
+    confirmed: Cost | tuple[Cost, ...] | None = None
+    possible: Cost | tuple[Cost, ...] | None = None
+
+    def __str__(self) -> str:
+        return f"{_bill_text(self.confirmed)}, possibly {_bill_text(self.possible)} more"
+
+
+def _bill_text(part: Cost | tuple[Cost, ...] | None) -> str:
+    if part is None:
+        return "an unknown amount"
+    return " + ".join(map(str, part)) if isinstance(part, tuple) else str(part)
+
+
+def add_up(costs: Iterable[Cost | None], currency: str) -> Cost | tuple[Cost, ...] | None:
+    """The sum of `costs`: one Cost, several for several currencies, None as soon as one is unknown."""
+    sums: dict[str, Cost] = {}
+    for cost in costs:
+        if cost is None:
+            return None
+        sums[cost.currency] = sums[cost.currency].plus(cost) if cost.currency in sums else cost
+    if not sums:
+        return Cost(ZERO, ZERO, currency)
+    return next(iter(sums.values())) if len(sums) == 1 else tuple(sums.values())

@@ -1,0 +1,80 @@
+"""What an observer is told. One object per event; every object of one call carries the same `call_id`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from cnroute.failures import Attempt
+
+if TYPE_CHECKING:
+    from cnroute.chat import Usage
+    from cnroute.errors import CallError
+    from cnroute.money import Bill, Cost
+
+
+@attrs.frozen(kw_only=True)
+class AttemptStarted:
+    """A deployment was admitted and is about to be asked. `number` counts from 1."""
+
+    call_id: str
+    route: str
+    deployment: str
+    provider: str
+    model: str
+    number: int
+    stream: bool
+    metadata: Mapping[str, str]
+
+
+@attrs.frozen(kw_only=True)
+class AttemptFinished:
+    """An attempt ended; `attempt` says how. `decision` is what comes next: `done`, `again`, `next`, `stop`."""
+
+    call_id: str
+    route: str
+    model: str
+    stream: bool
+    attempt: Attempt
+    decision: str
+    metadata: Mapping[str, str]
+
+
+@attrs.frozen(kw_only=True)
+class AttemptSkipped:
+    """A candidate was refused before anything was sent; `reason` is a failure kind, `detail` says why."""
+
+    call_id: str
+    route: str
+    deployment: str
+    provider: str
+    reason: str
+    detail: str
+    metadata: Mapping[str, str]
+
+
+@attrs.frozen(kw_only=True)
+class CallFinished:
+    """A call ended: exactly one per call. `outcome` is `ok` or a failure kind; `seconds` covers all of it."""
+
+    call_id: str
+    route: str
+    stream: bool
+    outcome: str
+    seconds: float
+    attempts: tuple[Attempt, ...]
+    deployment: str | None
+    provider: str | None
+    model: str | None
+    finish_reason: str | None
+    usage: Usage | None
+    cost: Cost | None
+    bill: Bill | None
+    error: CallError | None
+    plan: Any
+    metadata: Mapping[str, str]
+
+
+Notice = AttemptStarted | AttemptFinished | AttemptSkipped | CallFinished
