@@ -7,12 +7,14 @@ much to make, and a stream makes thousands.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
 
+from cnroute.codec import JsonError, loads
+
 if TYPE_CHECKING:
-    from cnroute.chat import Source, Usage
+    from cnroute.chat import ChatRequest, Choice, Source, Usage
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
 
@@ -111,3 +113,32 @@ class StepDelta(Delta):
     finish_reason: str | None = None
     usage: Usage | None = None
     sources: tuple[Source, ...] = ()
+
+
+@attrs.define(eq=False)
+class StreamState:
+    """The memory of one streamed attempt; fresh for each attempt.
+
+    `request` is what was asked, `body` the JSON that went out and `memory` a dict of the plugin's own. What a
+    stream tells beside its content is written here by the plugin: `id`, `request_id`, `model`, `raw` (the last
+    frame) and `choices` (only where there are several).
+    """
+
+    request: ChatRequest
+    _body: Any = None
+    memory: dict[str, Any] = attrs.field(factory=dict)
+    id: str | None = None
+    request_id: str | None = None
+    model: str | None = None
+    raw: Any = None
+    choices: tuple[Choice, ...] = ()
+
+    @property
+    def body(self) -> Any:
+        """The JSON that went out, decoded when first asked for; None when it is none."""
+        if isinstance(self._body, bytes):
+            try:
+                self._body = loads(self._body)
+            except JsonError:
+                self._body = None
+        return self._body

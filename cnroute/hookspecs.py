@@ -18,11 +18,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-import attrs
 import pluggy
 
+from cnroute.events import StreamState as StreamState
+
 if TYPE_CHECKING:
-    from cnroute.chat import ChatCompletion, ChatRequest, Choice
+    from cnroute.chat import ChatCompletion, ChatRequest
     from cnroute.deployments import Deployment, ProviderInfo
     from cnroute.events import Delta
     from cnroute.failures import Failure
@@ -33,25 +34,6 @@ if TYPE_CHECKING:
 PROJECT = "cnroute"
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
-
-
-@attrs.define(eq=False)
-class StreamState:
-    """The memory of one streamed attempt; fresh for each attempt.
-
-    `request` is what was asked, `body` the JSON that went out (decoded, None when it is none) and `memory` a
-    dict of the plugin's own. What a stream tells beside its content is written here: `id`, `request_id`,
-    `model`, `raw` (the last frame) and `choices` (only where there are several).
-    """
-
-    request: ChatRequest
-    body: Any = None
-    memory: dict[str, Any] = attrs.field(factory=dict)
-    id: str | None = None
-    request_id: str | None = None
-    model: str | None = None
-    raw: Any = None
-    choices: tuple[Choice, ...] = ()
 
 
 @hookspec(firstresult=True)

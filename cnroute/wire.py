@@ -14,6 +14,7 @@ import attrs
 
 from cnroute.chat import ChatRequest, Message, ToolCall, Usage
 from cnroute.codec import JsonError, dumps, loads
+from cnroute.deployments import Deployment
 from cnroute.errors import UnsupportedRequestError, error_for
 from cnroute.events import ToolCallDelta
 from cnroute.failures import Failure, FailureKind, clean_text
@@ -21,8 +22,8 @@ from cnroute.http import Headers, HttpRequest, HttpResponse, SecretText
 
 __all__ = [
     "Headers", "HttpRequest", "HttpResponse", "JsonError", "Range", "SecretText", "by_status", "clean_text", "data_of",
-    "dumps", "error_for", "header_request_id", "loads", "merged", "positive_seconds", "query_url", "sse_data", "text_or_none",
-    "token_count", "usage_from", "function_tools",
+    "dumps", "error_for", "header_request_id", "header_retry_after", "loads", "masked", "merged", "positive_seconds", "query_url",
+    "sse_data", "text_or_none", "token_count", "usage_from", "function_tools",
 ]
 
 K = FailureKind
@@ -69,6 +70,22 @@ def positive_seconds(value: object) -> float | None:
     if not isinstance(value, str) or not re.fullmatch(r"\s*\d{1,9}(\.\d{1,9})?\s*", value):
         return None
     return float(value)
+
+
+def header_retry_after(headers: Mapping[str, str]) -> float | None:
+    """The seconds in `retry-after-ms` or `Retry-After`; dates are left to the router, which has a clock."""
+    precise = positive_seconds(headers.get("retry-after-ms"))
+    return precise / 1000 if precise is not None else positive_seconds(headers.get("retry-after"))
+
+
+def masked(text: str, deployment: Deployment) -> str:
+    """`text` without the deployment's key: vendors repeat it in their messages."""
+    key = deployment.api_key.reveal() if deployment.api_key is not None else ""
+    return text.replace(key, "***") if len(key) >= _SHORTEST_KEY else text
+
+
+# A shorter "key" is none of any vendor's, and taking it out of a text would only garble the text.
+_SHORTEST_KEY = 6
 
 
 def data_of(line: str) -> str | None:
@@ -138,6 +155,10 @@ MAX_TOKENS_SEEN = 10**9
 
 def token_count(value: object) -> int | None:
     """A number of tokens, if it is one: an int (or its digits) from 0 to 10^9. Anything else is unknown."""
+    if value is None:
+        return None
+    if type(value) is int:  # the usual case, once for each event of a stream
+        return value if 0 <= value <= MAX_TOKENS_SEEN else None
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 10:
         value = int(value)
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_TOKENS_SEEN:

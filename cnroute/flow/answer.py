@@ -1,0 +1,124 @@
+"""From a complete answer to a completion or a failure.
+
+Rules of this file
+- `map_error` is asked for every answer, HTTP 200 too; `parse_response` only for what it accepted.
+- What the vendor left out is filled from the head: status, request id, Retry-After (seconds or a date).
+- A vendor that repeats our key does not get it into any message: known secrets are masked here.
+"""
+
+from __future__ import annotations
+
+import datetime
+import email.utils
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import attrs
+
+from cnroute.chat import ChatCompletion
+from cnroute.errors import CallError
+from cnroute.failures import Failure, FailureKind, clean_text
+from cnroute.http import HttpResponse
+from cnroute.routing.plan import Place
+from cnroute.wire import header_request_id, positive_seconds
+
+K = FailureKind
+_MAX_RETRY_AFTER = 10 * 365 * 86400
+
+
+class AttemptFailed(Exception):
+    """The attempt holds a failure; `failure` says which."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.kind.value)
+        self.failure = failure
+
+
+def answer_of(place: Place, response: HttpResponse, wall: float) -> ChatCompletion:
+    """The completion in a complete answer. Raises AttemptFailed."""
+    failure = _ask(place, "map_error", place.hooks.map_error, response)
+    if failure is not None and not isinstance(failure, Failure):
+        raise AttemptFailed(_broken(place, "map_error", f"returned {type(failure).__name__}, not a Failure or None"))
+    if failure is None:
+        made = _ask(place, "parse_response", place.hooks.parse_response, response)
+        if isinstance(made, ChatCompletion):
+            return made if made.request_id else attrs.evolve(made, request_id=header_request_id(response.headers))
+        failure = made
+    if not isinstance(failure, Failure):
+        what = f"returned {type(failure).__name__}, not a ChatCompletion"
+        raise AttemptFailed(_broken(place, "parse_response", what))
+    raise AttemptFailed(completed(failure, place, response.status, response.headers, wall))
+
+
+def completed(failure: Failure, place: Place, status: int, headers: Mapping[str, str], wall: float) -> Failure:
+    """`failure` with what the head of the answer knows, and without any secret of ours."""
+    told = failure.retry_after if _sensible(failure.retry_after) else retry_after(headers, wall)
+    return masked(
+        attrs.evolve(
+            failure,
+            http_status=failure.http_status if failure.http_status is not None else status,
+            request_id=failure.request_id or header_request_id(headers),
+            retry_after=told,
+        ),
+        place,
+    )
+
+
+def masked(failure: Failure, place: Place) -> Failure:
+    """`failure` without the deployment's key and the options that stand in its URLs."""
+    message, code, ident = failure.message, failure.vendor_code, failure.request_id
+    for secret in _secrets(place):
+        message = message.replace(secret, "***")
+        code = code.replace(secret, "***") if code else code
+        ident = ident.replace(secret, "***") if ident else ident
+    return attrs.evolve(failure, message=message, vendor_code=code, request_id=ident)
+
+
+def _secrets(place: Place) -> Iterator[str]:
+    if place.deployment.api_key is not None:
+        yield place.deployment.api_key.reveal()
+    for name in place.hooks.info.url_options:
+        value = place.deployment.options.get(name)
+        if value is not None and len(str(value)) > 3:
+            yield str(value)
+
+
+def retry_after(headers: Mapping[str, str], wall: float) -> float | None:
+    """The Retry-After of an answer in seconds; None for garbage, the past and absurd values."""
+    milliseconds = positive_seconds(headers.get("retry-after-ms"))
+    if milliseconds is not None:
+        return milliseconds / 1000
+    value = headers.get("retry-after")
+    seconds = positive_seconds(value)
+    if seconds is None and isinstance(value, str) and len(value) < 64:
+        seconds = _until(value, wall)
+    return seconds if _sensible(seconds) else None
+
+
+def _until(value: str, wall: float) -> float | None:
+    try:
+        date = email.utils.parsedate_to_datetime(value)
+    except (ValueError, IndexError, TypeError, OverflowError):
+        return None
+    if date.tzinfo is None:
+        date = date.replace(tzinfo=datetime.UTC)
+    left = date.timestamp() - wall
+    return left if left > 0 else None
+
+
+def _sensible(seconds: object) -> bool:
+    return isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 <= seconds < _MAX_RETRY_AFTER
+
+
+def _ask(place: Place, hook: str, function: Callable[..., Any], response: HttpResponse) -> Any:
+    try:
+        return function(response, place.deployment)
+    except CallError as error:
+        return error.failure()
+    except Exception as error:  # noqa: BLE001 (a plugin's code)
+        failure = _broken(place, hook, f"raised {type(error).__name__}: {clean_text(error)}")
+    raise AttemptFailed(failure)
+
+
+def _broken(place: Place, hook: str, what: str) -> Failure:
+    return masked(Failure(K.PLUGIN_ERROR, f"plugin {place.hooks.name}: {hook} {what}", billing="unknown"), place)

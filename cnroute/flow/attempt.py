@@ -1,0 +1,172 @@
+"""One attempt: a request to one deployment, plain or streamed.
+
+A plain attempt is one effect; a streamed one is a loop of reads. Both return a completion or raise: what the
+vendor said as `AttemptFailed`, what the wire did as the transport's CallError, which is thrown in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import attrs
+
+from cnroute.chat import ChatCompletion
+from cnroute.errors import CallError
+from cnroute.events import Delta, StepDelta, StreamState, ToolCallDelta
+from cnroute.failures import Failure, FailureKind
+from cnroute.flow.answer import AttemptFailed, answer_of, completed
+from cnroute.flow.assemble import completion_of
+from cnroute.flow.effects import Effect, Open, Read, Send
+from cnroute.flow.stream import Reading, StreamFailed
+from cnroute.http import HttpRequest, HttpResponse
+from cnroute.routing.deadline import Clock, Deadline
+from cnroute.routing.plan import Step
+from cnroute.wire import header_request_id
+
+K = FailureKind
+
+# How long a stream may go on after its end mark (usage, the closing frame), and how much is read to keep the
+# connection (reliability U7 and row 147).
+_AFTER_FINISH = 0.25
+_AFTER_DONE = 0.1
+_DRAIN = 64 * 1024
+
+_TIMED = frozenset(
+    (K.CONNECT_TIMEOUT, K.TLS_TIMEOUT, K.WRITE_TIMEOUT, K.FIRST_BYTE_TIMEOUT, K.IDLE_TIMEOUT, K.FIRST_TOKEN_TIMEOUT,
+     K.LOCAL_OVERLOAD, K.DNS_ERROR)
+)
+
+
+@attrs.define(eq=False)
+class Run:
+    """The facts of one attempt while it runs."""
+
+    step: Step
+    request: HttpRequest
+    deadline: Deadline
+    call_ends: float
+    clock: Clock
+    wall: float
+    status: int | None = None
+    reading: Reading | None = None
+    committed_at: float | None = None
+    share_ends: float = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.share_ends = self.deadline.at
+
+    def relabelled(self, failure: Failure) -> Failure:
+        """The wire's failure in the call's words: whose limit was it that ended the step?"""
+        if failure.kind not in _TIMED:
+            return failure
+        now = self.clock.monotonic()
+        if now >= self.call_ends - 0.001:
+            message = f"the call's deadline passed during: {failure.kind.value}"
+            return attrs.evolve(failure, kind=K.DEADLINE_EXCEEDED, message=message)
+        if self._first_token_missed(now):
+            seconds = self.deadline.limits.first_token
+            return attrs.evolve(failure, kind=K.FIRST_TOKEN_TIMEOUT, message=f"no content within {seconds:g} s")
+        return failure
+
+    def _first_token_missed(self, now: float) -> bool:
+        waiting = self.reading is not None and not self.reading.committed
+        ends = self.first_token_ends()
+        return waiting and ends is not None and now >= ends - 0.001
+
+    def first_token_ends(self) -> float | None:
+        """The instant by which a stream must have shown content; None before the request was written."""
+        written = self.deadline.written
+        return None if written is None else written + self.deadline.limits.first_token
+
+    def had_its_time(self, kind: FailureKind) -> bool:
+        """False when the attempt was cut by its share or the deadline rather than by the vendor's own limit."""
+        if kind is K.DEADLINE_EXCEEDED:
+            return False
+        return kind not in _TIMED or self.clock.monotonic() < self.share_ends - 0.001
+
+    def first_content_seconds(self, started: float) -> float | None:
+        """Seconds from the start of the attempt to its first content."""
+        return None if self.committed_at is None else self.committed_at - started
+
+
+def plain(run: Run) -> Generator[Effect, Any, ChatCompletion]:
+    """Send the request and read the whole answer."""
+    response = yield Send(run.step.place, run.request, run.deadline)
+    run.status = response.status
+    return answer_of(run.step.place, response, run.wall)
+
+
+def streamed(run: Run, given: list[Delta]) -> Generator[Effect, Any, ChatCompletion]:
+    """Send the request and read the stream; deltas go to the consumer with each `Read`.
+
+    `given` is the call's own list of what was handed out; it is emptied and kept up to date.
+    """
+    head = yield Open(run.step.place, run.request, run.deadline)
+    run.status = head.status
+    state = StreamState(run.step.request, run.request.body)  # type: ignore[arg-type]
+    reading = run.reading = Reading(run.step.place, state, head.status, given)
+    ends = run.first_token_ends()
+    if ends is not None:
+        run.deadline.at = min(run.deadline.at, ends)
+    try:
+        yield from _read(run, reading)
+        return _whole_answer(run, reading, head) if reading.whole is not None else _end(reading, head)
+    except StreamFailed as failed:
+        failure = attrs.evolve(failed.failure, request_id=failed.failure.request_id or state.request_id)
+    raise AttemptFailed(completed(failure, run.step.place, head.status, head.headers, run.wall))
+
+
+def _read(run: Run, reading: Reading) -> Generator[Effect, Any, None]:
+    """Read until the body ends, or until nothing more is worth waiting for after the end mark."""
+    ending, drained = False, 0
+    while True:
+        try:
+            data = yield Read(reading.out)
+        except CallError as error:
+            if reading.finished and error.kind not in (K.CANCELLED, K.CLOSED):
+                break
+            raise
+        if not data:
+            break
+        reading.feed(data)
+        if reading.committed and run.committed_at is None:
+            run.committed_at = run.clock.monotonic()
+            run.deadline.at = run.call_ends
+        if reading.finished and not ending:
+            ending = True
+            _hurry(run, _AFTER_FINISH)
+        if reading.done:
+            drained += len(data)
+            if drained > _DRAIN:
+                break
+            _hurry(run, _AFTER_DONE)
+    reading.end()
+
+
+def _hurry(run: Run, seconds: float) -> None:
+    run.deadline.at = min(run.deadline.at, run.clock.monotonic() + seconds)
+
+
+def _end(reading: Reading, head: Any) -> ChatCompletion:
+    reading.close_with(reading.usage)
+    completion = completion_of(reading.given, reading.state, reading.usage, reading.finish)
+    return completion if completion.request_id else attrs.evolve(completion, request_id=header_request_id(head.headers))
+
+
+def _whole_answer(run: Run, reading: Reading, head: Any) -> ChatCompletion:
+    """A complete answer to a stream request: read as such, and handed out as one delta."""
+    body = reading.whole or b""
+    completion = answer_of(run.step.place, HttpResponse(head.status, head.headers, body), run.wall)
+    reading.usage = completion.usage
+    calls = tuple(
+        ToolCallDelta(index, call.id, call.name, call.arguments) for index, call in enumerate(completion.tool_calls)
+    )
+    reading.give(
+        StepDelta(
+            completion.text, completion.reasoning, calls, "assistant", completion.finish_reason, completion.usage,
+            completion.sources,
+        )
+    )
+    run.committed_at = run.clock.monotonic()
+    return completion

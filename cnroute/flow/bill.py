@@ -1,0 +1,69 @@
+"""What attempts cost, from the vendor's usage or, where there is none, from a marked estimate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from decimal import Decimal
+
+import attrs
+
+from cnroute.chat import ChatCompletion, ChatRequest, Usage
+from cnroute.failures import Attempt
+from cnroute.money import ZERO, Bill, Cost, add_up
+from cnroute.routing import tokens
+from cnroute.routing.plan import Place
+
+
+def attempt_cost(place: Place, request: ChatRequest, usage: Usage | None, completion: ChatCompletion | None) -> Cost | None:
+    """The cost of an attempt that was or may have been charged; None when the price is unknown.
+
+    Without usage it is an estimated range: from half to twice the estimated tokens for an answer that came,
+    from nothing to the largest answer for one that did not.
+    """
+    price = place.deployment.price
+    if price is None or not price.known:
+        return None
+    cost = price.cost(usage, _searches(completion))
+    if cost is None:
+        cost = _estimated(place, request, completion)
+    if cost is None or place.rate is None:
+        return cost
+    return cost if place.rate == 1 else cost.times(place.rate, place.currency)
+
+
+def _searches(completion: ChatCompletion | None) -> int:
+    return 1 if completion is not None and any(source.kind == "web_search" for source in completion.sources) else 0
+
+
+def _estimated(place: Place, request: ChatRequest, completion: ChatCompletion | None) -> Cost | None:
+    price = place.deployment.price
+    if price is None:
+        return None
+    given = tokens.input_tokens(request)
+    if completion is None:
+        top = price.of(2 * given, request.max_tokens or 0)
+        return None if top is None else Cost(ZERO, top.high, price.currency, estimated=True)
+    made = round(tokens.estimate(completion.text) + tokens.estimate(completion.reasoning))
+    low, high = price.of(given // 2, made // 2), price.of(2 * given, 2 * made + 1)
+    return None if low is None or high is None else Cost(low.low, high.high, price.currency, estimated=True)
+
+
+def worst_cost(place: Place, request: ChatRequest, body: bytes) -> Decimal | None:
+    """More than the attempt can cost, in the router's currency; None when that cannot be known."""
+    price = place.deployment.price
+    if price is None or place.rate is None:
+        return None
+    bound = price.highest(tokens.upper_bound(request, body), request.max_tokens or 0)
+    return None if bound is None else bound * place.rate
+
+
+def bill_of(attempts: Iterable[Attempt], currency: str) -> Bill:
+    """What the attempts cost together: confirmed, and possible on top."""
+    kept = list(attempts)
+    sure = [attempt.cost for attempt in kept if attempt.billing == "billed"]
+    maybe = [_from_zero(attempt.cost) for attempt in kept if attempt.billing == "unknown"]
+    return Bill(add_up(sure, currency), add_up(maybe, currency))
+
+
+def _from_zero(cost: Cost | None) -> Cost | None:
+    return None if cost is None else attrs.evolve(cost, low=ZERO)

@@ -1,0 +1,102 @@
+"""From a request and a candidate to the HTTP request that may be sent, or to the reason why not.
+
+Rules of this file (reliability 3.4)
+- What a hook returns is checked before it is used: type, origin, header syntax, size.
+- A parameter that a deployment cannot express excludes it; with `drop_unsupported` it is dropped and recorded.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from cnroute.chat import ChatRequest
+from cnroute.errors import CallError, ConfigurationError, UnsupportedRequestError
+from cnroute.failures import Failure, FailureKind, clean_text
+from cnroute.http import HttpRequest
+from cnroute.routing.plan import Place
+
+K = FailureKind
+_HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_HEADER_VALUE = re.compile(r"[\x20-\x7e\t\x80-\xff]*")
+_URL = re.compile(r"[\x21-\x7e]+")
+
+# Parameters whose loss changes what was asked for, not only how: never dropped.
+_KEPT = frozenset(("messages", "model", "extra", "knowledge_base"))
+
+
+class CannotBuild(Exception):
+    """The candidate cannot take the request. `excludes`: nobody is to blame, the next one is asked."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.kind.value)
+        self.failure = failure
+
+
+def build(place: Place, request: ChatRequest, stream: bool) -> HttpRequest:
+    """The checked HTTP request. Raises CannotBuild with the failure: unsupported, bad_request, plugin_error ..."""
+    dropped: dict[str, str] = {}
+    while True:
+        try:
+            made = place.hooks.build_request(request, place.deployment, stream)
+            break
+        except UnsupportedRequestError as error:
+            request = _without(request, error, dropped)
+        except CallError as error:
+            raise CannotBuild(error.failure()) from None
+        except ConfigurationError as error:
+            raise CannotBuild(Failure(K.AUTH, f"the key or an option cannot be used: {error}")) from None
+        except Exception as error:  # noqa: BLE001 (a plugin's code)
+            raise CannotBuild(_broken(place, f"raised {type(error).__name__}: {clean_text(error)}")) from None
+    return _checked(place, made, dropped)
+
+
+def _without(request: ChatRequest, error: UnsupportedRequestError, dropped: dict[str, str]) -> ChatRequest:
+    """The request without the refused parameter, where the caller allowed that; else CannotBuild."""
+    name = error.parameter
+    droppable = request.drop_unsupported and name not in _KEPT and getattr(request, name, None) is not None
+    if not droppable or name in dropped:
+        raise CannotBuild(error.failure()) from None
+    dropped[name] = f"dropped: {error.reason or 'not supported'}"
+    return attrs.evolve(request, **{name: None})
+
+
+def _checked(place: Place, made: Any, dropped: Mapping[str, str]) -> HttpRequest:
+    if not isinstance(made, HttpRequest):
+        raise CannotBuild(_broken(place, f"returned {type(made).__name__}, not an HttpRequest"))
+    problem = _problem(place, made)
+    if problem:
+        raise CannotBuild(_broken(place, problem))
+    if len(made.body) > place.deployment.limits.max_request_bytes:  # type: ignore[union-attr]
+        limit = place.deployment.limits.max_request_bytes  # type: ignore[union-attr]
+        raise CannotBuild(Failure(K.REQUEST_TOO_LARGE, f"the request is longer than {limit} bytes"))
+    if not dropped and not place.deployment.headers:
+        return made
+    headers = {**made.headers, **place.deployment.headers}
+    return attrs.evolve(made, headers=headers, adjusted={**made.adjusted, **dropped})
+
+
+def _problem(place: Place, made: HttpRequest) -> str | None:
+    if not isinstance(made.body, bytes):
+        return "returned a body that is no bytes"
+    if not isinstance(made.url, str) or not _URL.fullmatch(made.url):
+        return "returned a URL with characters that no URL has"
+    base = place.deployment.base_url or ""
+    origin = "/".join(base.split("/", 3)[:3])
+    if not (made.url == origin or made.url.startswith((origin + "/", origin + "?"))):
+        return "returned a URL on another origin than the deployment's base_url"
+    for name, value in made.headers.items():
+        if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
+            return "returned a header with an impossible name"
+        if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):
+            return f"returned an impossible value for the header {name}"
+    return None
+
+
+def _broken(place: Place, what: str) -> Failure:
+    return Failure(K.PLUGIN_ERROR, f"plugin {place.hooks.name}: build_request {what}")
+
+

@@ -1,0 +1,327 @@
+"""The course of one call, from its plan to its answer or error.
+
+Rules of this file
+- One generator; it yields effects (`cnroute.flow.effects`) and is sent their results. Errors of the wire are
+  thrown in. It yields nothing in `finally` and nothing after it was closed.
+- Every way out notifies exactly once that the call is finished.
+- Text that was handed out is never handed out again: after the commit nothing is repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from decimal import Decimal
+from typing import Any
+
+import attrs
+
+from cnroute.chat import ChatCompletion, ChatRequest, Usage
+from cnroute.errors import CallCancelledError, CallError, StreamInterruptedError, error_for
+from cnroute.failures import Attempt, Failure, FailureKind
+from cnroute.flow import attempt as attempts
+from cnroute.flow.answer import AttemptFailed
+from cnroute.flow.bill import attempt_cost, bill_of, worst_cost
+from cnroute.flow.build import CannotBuild, build
+from cnroute.flow.effects import Admit, Effect, Sleep
+from cnroute.flow.pursuit import Pursuit
+from cnroute.http import HttpRequest
+from cnroute.notices import AttemptFinished, AttemptSkipped, AttemptStarted, CallFinished, Notice
+from cnroute.routing.deadline import Clock, Deadline
+from cnroute.routing.health import Lease, Outcome, Refusal
+from cnroute.routing.plan import Place, Step, Walk
+
+K = FailureKind
+
+
+@attrs.define(eq=False)
+class Call:
+    """Everything about one call. `deadline_at` is an instant of the monotonic clock."""
+
+    id: str
+    request: ChatRequest
+    stream: bool
+    walk: Walk
+    deadline_at: float
+    total: float
+    started: float
+    clock: Clock
+    random: Callable[[], float]
+    notify: Callable[[Notice], None] | None
+    currency: str
+    fit: Callable[[Place], ChatRequest]
+    attempts: list[Attempt] = attrs.field(factory=list)
+    given: list[Any] = attrs.field(factory=list)
+
+    def remaining(self) -> float:
+        """Seconds until the call's deadline."""
+        return self.deadline_at - self.clock.monotonic()
+
+
+Flow = Generator[Effect, Any, ChatCompletion]
+
+
+def call_flow(call: Call) -> Flow:
+    """Try the candidates of `call.walk` in turn. Returns the answer or raises the call's error."""
+    try:
+        completion = yield from _pursue(call)
+    except CallError as error:
+        _fill_in(error, call)
+        _finished(call, error.kind.value, None, error)
+        raise
+    except GeneratorExit:
+        _finished(call, K.CANCELLED.value, None, None)
+        raise
+    _finished(call, "ok", completion, None)
+    return completion
+
+
+def _pursue(call: Call) -> Flow:
+    pursuit = Pursuit(call)
+    while True:
+        move = pursuit.next_move()
+        if move.wait > 0:
+            yield Sleep(move.wait, Deadline(call.deadline_at, call.walk.course.timeouts, call.clock))
+        request = _built(call, move.step, pursuit)
+        if request is None:
+            continue
+        deadline = Deadline(pursuit.share_ends(move.step), _limits(call, move.step), call.clock)
+        lease = yield Admit(move.step.place, deadline, move.probe)
+        if isinstance(lease, Refusal):
+            pursuit.refused(move.step, lease)
+            _skipped(call, move.step, lease.reason, lease.detail)
+            continue
+        completion = yield from _try(call, move.step, request, deadline, lease, pursuit)
+        if completion is not None:
+            return completion
+
+
+def _limits(call: Call, step: Step) -> Any:
+    """The effective time limits of an attempt, `first_byte` filled in."""
+    limits = step.place.timeouts
+    if limits.first_byte is None:
+        limits = attrs.evolve(limits, first_byte=30.0 if call.stream else 180.0)
+    return limits
+
+
+def _built(call: Call, step: Step, pursuit: Pursuit) -> HttpRequest | None:
+    """The HTTP request for a candidate; None when the candidate is out because of it."""
+    try:
+        if step.request is None:
+            step.request = call.fit(step.place)
+        request = build(step.place, step.request, call.stream)
+        _check_cost(call, step, request)
+        return request
+    except CannotBuild as refused:
+        failure = refused.failure
+    if failure.kind is K.PLUGIN_ERROR:
+        _record(call, step, None, failure, call.clock.monotonic(), call.clock.time(), pursuit, {})
+    else:
+        _skipped(call, step, failure.kind.value, failure.message)
+        pursuit.cannot(step, failure)
+    return None
+
+
+def _check_cost(call: Call, step: Step, request: HttpRequest) -> None:
+    """Raises CannotBuild when the caller's `max_cost` forbids this attempt."""
+    if call.request.max_cost is None:
+        return
+    worst = worst_cost(step.place, _request(step), request.body)
+    if worst is None:
+        raise CannotBuild(Failure(K.BUDGET_EXCEEDED, "max_cost is set and the deployment's price is unknown"))
+    spent = sum((attempt.cost.high for attempt in call.attempts if attempt.cost and attempt.billing != "none"), Decimal(0))
+    if spent + worst > call.request.max_cost:
+        raise CannotBuild(Failure(K.BUDGET_EXCEEDED, f"it could cost up to {worst:f}, which max_cost does not allow"))
+
+
+def _request(step: Step) -> ChatRequest:
+    assert step.request is not None  # noqa: S101 (set when it is built)
+    return step.request
+
+
+def _try(
+    call: Call, step: Step, request: HttpRequest, deadline: Deadline, lease: Lease, pursuit: Pursuit
+) -> Generator[Effect, Any, ChatCompletion | None]:
+    """One attempt: the completion, or None when the pursuit may go on. Raises the call's error."""
+    started, wall = call.clock.monotonic(), call.clock.time()
+    run = attempts.Run(step, request, deadline, call.deadline_at, call.clock, wall)
+    _started(call, step)
+    try:
+        completion = yield from attempts.streamed(run, call.given) if call.stream else attempts.plain(run)
+    except AttemptFailed as failed:
+        failure = failed.failure
+    except CallError as error:
+        failure = run.relabelled(error.failure())
+    except GeneratorExit:
+        _abandoned(call, step, run, started, wall, lease)
+        raise
+    else:
+        return _answered(call, step, run, completion, started, wall, lease)
+    return _failed(call, step, run, failure, started, wall, lease, pursuit)
+
+
+def _answered(
+    call: Call, step: Step, run: attempts.Run, completion: ChatCompletion, started: float, wall: float, lease: Lease
+) -> ChatCompletion:
+    seconds = call.clock.monotonic() - started
+    lease.end(Outcome(seconds=seconds, first_content=run.first_content_seconds(started)))
+    if completion.usage is not None and completion.usage.output_tokens is not None:
+        step.place.health.made(completion.usage.output_tokens)
+    cost = attempt_cost(step.place, _request(step), completion.usage, completion)
+    deployment = step.place.deployment
+    call.attempts.append(
+        Attempt(
+            deployment.name, deployment.provider, len(call.attempts) + 1, None, run.status, completion.request_id,
+            "billed", wall, seconds, completion.usage, cost, run.request.adjusted, run.deadline.resent,
+        )
+    )
+    _attempt_finished(call, step, "done")
+    return completion.with_record(
+        call_id=call.id, provider=deployment.provider, deployment=deployment.name, model=completion.model or deployment.model,
+        cost=cost, bill=bill_of(call.attempts, call.currency), attempts=tuple(call.attempts), plan=call.walk.plan(),
+        metadata=call.request.metadata,
+    )
+
+
+def _failed(
+    call: Call, step: Step, run: attempts.Run, failure: Failure, started: float, wall: float, lease: Lease, pursuit: Pursuit
+) -> None:
+    seconds = call.clock.monotonic() - started
+    rule = call.walk.course.table[failure.kind]
+    lease.end(
+        Outcome(rule, failure.kind, failure.billing, failure.retry_after, seconds, None, run.had_its_time(failure.kind))
+    )
+    committed = run.reading is not None and run.reading.committed
+    if committed:
+        failure = attrs.evolve(failure, billing="billed")
+    _record(call, step, run, failure, started, wall, pursuit, run.request.adjusted)
+    if failure.kind in (K.CANCELLED, K.CLOSED):
+        raise error_for(failure)
+    if committed:
+        raise _interrupted(run, failure)
+
+
+def _record(
+    call: Call, step: Step, run: attempts.Run | None, failure: Failure, started: float, wall: float, pursuit: Pursuit,
+    adjusted: Any,
+) -> None:
+    """Keep a failed attempt and tell the pursuit what it may do next."""
+    deployment = step.place.deployment
+    usage: Usage | None = run.reading.usage if run is not None and run.reading is not None else None
+    cost = attempt_cost(step.place, _request(step), usage, None) if failure.billing != "none" else None
+    call.attempts.append(
+        Attempt(
+            deployment.name, deployment.provider, len(call.attempts) + 1, failure, failure.http_status, failure.request_id,
+            failure.billing, wall, call.clock.monotonic() - started, usage, cost, adjusted,
+            run.deadline.resent if run is not None else False,
+        )
+    )
+    pursuit.failed(step, failure)
+    _attempt_finished(call, step, pursuit.decision(failure))
+
+
+def _abandoned(call: Call, step: Step, run: attempts.Run, started: float, wall: float, lease: Lease) -> None:
+    """The consumer left in the middle of an attempt: it is recorded as cancelled, and paid for if it had begun."""
+    committed = run.reading is not None and run.reading.committed
+    failure = Failure(K.CANCELLED, "the consumer left", billing="billed" if committed else "unknown")
+    lease.end(None)
+    deployment = step.place.deployment
+    usage = run.reading.usage if run.reading is not None else None
+    cost = attempt_cost(step.place, _request(step), usage, None)
+    call.attempts.append(
+        Attempt(
+            deployment.name, deployment.provider, len(call.attempts) + 1, failure, run.status, None, failure.billing, wall,
+            call.clock.monotonic() - started, usage, cost, run.request.adjusted, run.deadline.resent,
+        )
+    )
+    _attempt_finished(call, step, "stop")
+
+
+def _interrupted(run: attempts.Run, failure: Failure) -> StreamInterruptedError:
+    reading = run.reading
+    assert reading is not None  # noqa: S101 (only committed readings get here)
+    return StreamInterruptedError(
+        f"the stream broke after its first content: {failure.kind.value}: {failure.message}",
+        partial_text="".join(delta.text for delta in reading.given), deltas=tuple(reading.given), usage=reading.usage,
+        cause_kind=failure.kind, kind=K.STREAM_INTERRUPTED, http_status=failure.http_status,
+        vendor_code=failure.vendor_code, request_id=failure.request_id or reading.state.request_id,
+        retry_after=failure.retry_after, billing="billed",
+    )
+
+
+# -- endings ---------------------------------------------------------------------------------------------
+
+
+def _fill_in(error: CallError, call: Call) -> None:
+    """Give the error what the whole call knows."""
+    last = call.attempts[-1] if call.attempts else None
+    error.call_id = call.id
+    error.attempts = tuple(call.attempts)
+    error.plan = call.walk.plan()
+    if last is not None:
+        error.provider, error.deployment = last.provider, last.deployment
+    if isinstance(error, CallCancelledError) and any(attempt.billing != "none" for attempt in call.attempts):
+        error.billing = call.attempts[-1].billing
+    for attempt in call.attempts:
+        error.add_note(_line(attempt))
+
+
+def _line(attempt: Attempt) -> str:
+    failure = attempt.failure
+    end = "ok" if failure is None else f"{failure.kind.value}: {failure.message[:200]}"
+    return f"attempt {attempt.number}: {attempt.deployment} ({attempt.provider}), {attempt.seconds:.3f} s, {end}"
+
+
+def _finished(call: Call, outcome: str, completion: ChatCompletion | None, error: CallError | None) -> None:
+    if call.notify is None:
+        return
+    last = call.attempts[-1] if call.attempts else None
+    call.notify(
+        CallFinished(
+            call_id=call.id, route=call.walk.course.name, stream=call.stream, outcome=outcome,
+            seconds=call.clock.monotonic() - call.started, attempts=tuple(call.attempts),
+            deployment=last.deployment if last else None, provider=last.provider if last else None,
+            model=completion.model if completion else None,
+            finish_reason=completion.finish_reason if completion else None,
+            usage=completion.usage if completion else last.usage if last else None,
+            cost=completion.cost if completion else None, bill=bill_of(call.attempts, call.currency), error=error,
+            plan=_plan(call, completion, error), metadata=call.request.metadata,
+        )
+    )
+
+
+def _plan(call: Call, completion: ChatCompletion | None, error: CallError | None) -> Any:
+    known = completion or error
+    return known.plan if known is not None else call.walk.plan()
+
+
+def _started(call: Call, step: Step) -> None:
+    if call.notify is not None:
+        deployment = step.place.deployment
+        call.notify(
+            AttemptStarted(
+                call_id=call.id, route=call.walk.course.name, deployment=deployment.name, provider=deployment.provider,
+                model=deployment.model, number=len(call.attempts) + 1, stream=call.stream, metadata=call.request.metadata,
+            )
+        )
+
+
+def _attempt_finished(call: Call, step: Step, decision: str) -> None:
+    if call.notify is not None:
+        call.notify(
+            AttemptFinished(
+                call_id=call.id, route=call.walk.course.name, model=step.place.deployment.model, stream=call.stream,
+                attempt=call.attempts[-1], decision=decision, metadata=call.request.metadata,
+            )
+        )
+
+
+def _skipped(call: Call, step: Step, reason: str, detail: str) -> None:
+    if call.notify is not None:
+        deployment = step.place.deployment
+        call.notify(
+            AttemptSkipped(
+                call_id=call.id, route=call.walk.course.name, deployment=deployment.name, provider=deployment.provider,
+                reason=reason, detail=detail, metadata=call.request.metadata,
+            )
+        )
+

@@ -1,0 +1,67 @@
+"""The steps of a call that may wait. The flow yields them, a driver performs them and sends the result back.
+
+| effect | result sent back | errors thrown in |
+|---|---|---|
+| Admit | Lease or Refusal | `cancelled` |
+| Send | HttpResponse | any CallError of the transport |
+| Open | the opened stream: `status`, `headers` | any CallError of the transport |
+| Read | bytes, b"" at the end | any CallError of the transport |
+| Sleep | None | `cancelled` |
+
+Whatever must be given back (lease, open stream) is kept by the driver's scope as well, which ends it when the
+flow moves on or ends in any way.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from cnroute.events import Delta
+from cnroute.http import HttpRequest
+from cnroute.routing.deadline import Deadline
+from cnroute.routing.plan import Place
+
+
+@attrs.define(eq=False)
+class Admit:
+    """Ask for a lease at `place`; `probe` asks for the one probe of an open breaker before its time."""
+
+    place: Place
+    deadline: Deadline
+    probe: bool = False
+
+
+@attrs.define(eq=False)
+class Send:
+    """Send a request and read the whole answer."""
+
+    place: Place
+    request: HttpRequest
+    deadline: Deadline
+
+
+@attrs.define(eq=False)
+class Open:
+    """Send a request and read the head of the answer."""
+
+    place: Place
+    request: HttpRequest
+    deadline: Deadline
+
+
+@attrs.define(eq=False)
+class Read:
+    """Read what has arrived. `deltas` are handed to the consumer first, and the list is emptied."""
+
+    deltas: list[Delta]
+
+
+@attrs.define(eq=False)
+class Sleep:
+    """Wait so many seconds."""
+
+    seconds: float
+    deadline: Deadline
+
+
+Effect = Admit | Send | Open | Read | Sleep

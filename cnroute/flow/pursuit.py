@@ -1,0 +1,231 @@
+"""Who is tried next, when, and when to stop: the table of `routing.fallback` applied to one call.
+
+Rules of this file (contract section 4, reliability S2 to S7)
+- Each further attempt goes to a deployment not yet tried, if there is one; going there does not sleep.
+- The same deployment again: once where nothing was sent, or where nothing else is left and the wait fits.
+- Nothing starts that could not end: at least 0.5 s (or half of a shorter total) must be left.
+- Every candidate cooling down: wait for the first to come back, if that fits. Every breaker open: the one that
+  reopens first is tried as a probe.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import attrs
+
+from cnroute.errors import CallError, NoCandidateError, error_for
+from cnroute.failures import Failure, FailureKind
+from cnroute.routing.health import Refusal
+from cnroute.routing.plan import Step
+
+if TYPE_CHECKING:
+    from cnroute.flow.call import Call
+
+K = FailureKind
+_LEAST = 0.5
+# Refused for one of these by every deployment, a call raises that kind's own class (contract, section 3).
+_OWN_CLASS = {
+    "unsupported": K.UNSUPPORTED,
+    "budget_exceeded": K.BUDGET_EXCEEDED,
+    "full": K.LOCAL_OVERLOAD,
+    "context_length": K.CONTEXT_LENGTH,
+    "request_too_large": K.REQUEST_TOO_LARGE,
+}
+
+
+@attrs.define(eq=False)
+class Move:
+    """Try `step`, after `wait` seconds, as the probe of an open breaker if `probe`."""
+
+    step: Step
+    wait: float = 0.0
+    probe: bool = False
+
+
+@attrs.define(eq=False)
+class _Tried:
+    """What is known of a step that was tried or refused."""
+
+    step: Step
+    failure: Failure | None = None
+    refusal: Refusal | None = None
+    times: int = 0
+
+
+class Pursuit:
+    """The candidates of one call that are still open, and what became of the others."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._rules = call.walk.course.table
+        self._retries = call.walk.course.retries
+        self._untried: list[Step] = list(call.walk.steps)
+        self._seen: dict[str, _Tried] = {}
+        self._last: Failure | None = None
+        self._stopped = False
+
+    # -- what happened -----------------------------------------------------------------------------------
+
+    def failed(self, step: Step, failure: Failure) -> None:
+        """An attempt at `step` failed."""
+        seen = self._tried(step)
+        seen.failure, seen.refusal = failure, None
+        seen.times += 1
+        self._last = failure
+        rule = self._rules[failure.kind]
+        if rule.next == "no" and rule.again == "no" or rule.next == "listed":
+            self._stopped = True
+        elif rule.next == "larger":
+            self._untried = [other for other in self._untried if _larger(other, step)]
+
+    def refused(self, step: Step, refusal: Refusal) -> None:
+        """`step` was not admitted."""
+        self._tried(step).refusal = refusal
+
+    def cannot(self, step: Step, failure: Failure) -> None:
+        """`step` cannot take this request at all."""
+        self._untried = [other for other in self._untried if other is not step]
+        self._seen.pop(step.place.deployment.name, None)
+        self._call.walk.exclude(step, failure.kind.value, failure.message)
+        if self._rules[failure.kind].next == "no" and failure.kind is not K.BUDGET_EXCEEDED:
+            self._last, self._stopped = failure, True
+
+    def _tried(self, step: Step) -> _Tried:
+        self._untried = [other for other in self._untried if other is not step]
+        return self._seen.setdefault(step.place.deployment.name, _Tried(step))
+
+    def decision(self, failure: Failure) -> str:
+        """What follows the attempt that just failed, in one word: `next`, `again` or `stop`."""
+        if self._stopped or not self._may_go_on():
+            return "stop"
+        if self._untried:
+            return "next"
+        return "again" if any(True for _ in self._waits()) else "stop"
+
+    # -- what comes next ---------------------------------------------------------------------------------
+
+    def next_move(self) -> Move:
+        """The next candidate. Raises the call's error when there is none."""
+        if self._stopped or not self._may_go_on():
+            raise self._error()
+        if self._untried:
+            return Move(self._untried[0])
+        move = self._waiting_move() or self._probing_move()
+        if move is None:
+            raise self._error()
+        return move
+
+    def share_ends(self, step: Step) -> float:
+        """The instant at which an attempt at `step` is cut, so that others may still be tried."""
+        now = self._call.clock.monotonic()
+        left = self._call.deadline_at - now
+        fixed = step.place.timeouts.attempt
+        if fixed is not None:
+            return now + min(left, fixed)
+        others = min(self._still_open(step), self._attempts_left() - 1)
+        if others < 1:
+            return self._call.deadline_at
+        share = left / (others + 1)
+        connect = step.place.timeouts.connect
+        if connect + _LEAST * others <= left:
+            share = max(share, connect)
+        return now + share
+
+    def _still_open(self, step: Step) -> int:
+        return sum(1 for other in self._untried if other is not step)
+
+    def _attempts_left(self) -> int:
+        paid = sum(1 for attempt in self._call.attempts if attempt.billing != "none")
+        return min(self._retries.max_attempts - len(self._call.attempts), self._retries.max_paid_attempts - paid)
+
+    def _may_go_on(self) -> bool:
+        if self._attempts_left() < 1:
+            return False
+        least = min(_LEAST, self._call.total / 2)
+        return self._call.remaining() >= (least if self._call.attempts else 0.0) and self._call.remaining() > 0
+
+    def _waiting_move(self) -> Move | None:
+        """The candidate that may be asked again soonest, if waiting for it fits."""
+        soonest = min(self._waits(), key=lambda move: move.wait, default=None)
+        if soonest is None:
+            return None
+        room = self._call.remaining() - min(_LEAST, self._call.total / 2)
+        return soonest if soonest.wait <= min(self._retries.max_wait, room) else None
+
+    def _waits(self) -> Iterator[Move]:
+        now = self._call.clock.monotonic()
+        for seen in self._seen.values():
+            wait = self._wait_for(seen, now)
+            if wait is not None:
+                yield Move(seen.step, wait)
+
+    def _wait_for(self, seen: _Tried, now: float) -> float | None:
+        """Seconds until this deployment may be asked (again); None: not in this call."""
+        if seen.refusal is not None and seen.failure is None:
+            cooling = seen.refusal.reason == "cooling_down" and seen.refusal.retry_at is not None
+            return max(0.0, (seen.refusal.retry_at or 0.0) - now) if cooling else None
+        if seen.failure is None or seen.refusal is not None or seen.times >= self._retries.same_deployment:
+            return None
+        rule = self._rules[seen.failure.kind]
+        if rule.again == "no":
+            return None
+        ready = max(0.0, seen.step.place.health.ready_at(now) - now)
+        return max(ready, self._back_off(seen.failure, rule.throttled))
+
+    def _back_off(self, failure: Failure, throttled: bool) -> float:
+        """Full jitter; a vendor's own Retry-After replaces it."""
+        if failure.retry_after is not None:
+            return failure.retry_after
+        base = self._retries.throttled_backoff if throttled else self._retries.backoff
+        most = min(self._retries.backoff_cap, base * 2.0 ** max(0, len(self._call.attempts) - 1))
+        return self._call.random() * most
+
+    def _probing_move(self) -> Move | None:
+        """The breaker that reopens first, when nothing was tried and every candidate's breaker is open."""
+        if self._call.attempts or not self._seen:
+            return None
+        refusals = [(seen.refusal.retry_at or 0.0, name) for name, seen in self._seen.items() if seen.refusal is not None]
+        if any(self._seen[name].refusal.reason != "breaker_open" for _, name in refusals):  # type: ignore[union-attr]
+            return None
+        _, first = min(refusals)
+        return Move(self._seen[first].step, probe=True)
+
+    # -- the end -----------------------------------------------------------------------------------------
+
+    def _error(self) -> CallError:
+        if self._last is not None:
+            return error_for(self._last)
+        if self._call.remaining() <= 0:
+            return error_for(Failure(K.DEADLINE_EXCEEDED, "the deadline passed before anything was sent", billing="none"))
+        reasons = self._reasons()
+        kinds = {reason for _, reason, _ in reasons}
+        text = "; ".join(f"{name}: {detail}" for name, _, detail in reasons) or "the route has no deployment"
+        if len(kinds) == 1 and next(iter(kinds)) in _OWN_CLASS:
+            return error_for(Failure(_OWN_CLASS[kinds.pop()], text, billing="none"))
+        return self._no_candidate(text)
+
+    def _reasons(self) -> list[tuple[str, str, str]]:
+        out = [(each.deployment, each.rule, each.reason) for each in self._call.walk.excluded]
+        for name, seen in self._seen.items():
+            if seen.refusal is not None:
+                out.append((name, seen.refusal.reason, seen.refusal.detail))
+        return out
+
+    def _no_candidate(self, text: str) -> NoCandidateError:
+        now = self._call.clock.monotonic()
+        instants = [seen.refusal.retry_at for seen in self._seen.values() if seen.refusal and seen.refusal.retry_at]
+        wait = max(0.0, min(instants) - now) if instants else None
+        retry_at = None
+        if wait is not None:
+            retry_at = datetime.datetime.fromtimestamp(self._call.clock.time() + wait, datetime.UTC)
+        return NoCandidateError(f"no deployment can be tried now: {text}", retry_at=retry_at, retry_after=wait, billing="none")
+
+
+def _larger(other: Step, than: Step) -> bool:
+    """True where both limits are known and the other's is larger."""
+    known = than.place.info.context if than.place.info else None
+    more = other.place.info.context if other.place.info else None
+    return known is not None and more is not None and more > known

@@ -1,0 +1,200 @@
+"""One streamed answer, from bytes to deltas.
+
+Rules of this file (contract sections 1, 2 and 6)
+- The first non-blank byte decides: `{`, `[` and `<` begin a complete answer, everything else lines.
+- Events count in their order: the first with text, reasoning or a tool-call fragment commits, even if a
+  failure stands in the same read. Before it, sources are kept back and nothing is handed out.
+- The flow alone decides what the end of the body means: without a `Finish` it is a failure.
+- After the end mark broken bytes are ignored; an error of the vendor's own still counts.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cnroute.chat import Usage
+from cnroute.events import Delta, Finish, SourceFound, StepDelta, StreamState, TextDelta, UsageUpdate
+from cnroute.failures import Failure, FailureKind
+from cnroute.flow.lines import LineSplitter, LineTooLong
+from cnroute.routing.plan import Place
+
+K = FailureKind
+_WHOLE = (b"{", b"[", b"<")
+_BOM = b"\xef\xbb\xbf"
+_MAX_EVENTS = 1_000_000
+
+
+class StreamFailed(Exception):
+    """The stream holds a failure; `failure` says which."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.kind.value)
+        self.failure = failure
+
+
+class Reading:
+    """The state of one stream that is being read. `out` is the list that the consumer is handed next."""
+
+    def __init__(self, place: Place, state: StreamState, status: int, given: list[Delta]) -> None:
+        self._parse = place.hooks.parse_stream_line
+        self._place = place
+        self.state = state
+        self._splitter = LineSplitter(_limits(place).max_line_bytes)
+        self._head = b""
+        self._whole: list[bytes] | None = None if 200 <= status < 300 else []
+        self._size = 0
+        self._decided = self._whole is not None
+        self._kept: list[Delta] = []
+        self._events = 0
+        self.out: list[Delta] = []
+        given.clear()
+        self.given = given
+        self.usage: Usage | None = None
+        self.finish: str | None = None
+        self.finished = False
+        self.committed = False
+        self.done = False
+
+    @property
+    def whole(self) -> bytes | None:
+        """The body, where it is a complete answer and not a stream; None where it is one."""
+        return None if self._whole is None else b"".join(self._whole)
+
+    def feed(self, data: bytes) -> None:
+        """Take in bytes. Raises StreamFailed at the first failure, with everything before it in `out`."""
+        if not self._decided:
+            data = self._decide(data)
+        if self._whole is not None:
+            self._collect(data)
+        elif data and not self.done:
+            self._bounded(len(data), _limits(self._place).max_stream_bytes)
+            try:
+                lines = self._splitter.feed(data)
+            except LineTooLong:
+                raise StreamFailed(Failure(K.RESPONSE_TOO_LARGE, "a line of the stream is too long")) from None
+            self._take(lines)
+
+    def end(self) -> None:
+        """The body has ended: the rest is read, and without an end mark it is a failure."""
+        if not self._decided and self._head:
+            self._decided, data, self._head = True, self._head, b""
+            self.feed(data)
+        if self._whole is not None:
+            return
+        if not self.done:
+            last = self._splitter.flush()
+            self._take([last, ""] if last is not None else [""])
+        if not self.finished:
+            raise StreamFailed(Failure(K.BAD_RESPONSE, "the stream ended without an end mark"))
+        if not self.committed:
+            self._commit()
+
+    def close_with(self, usage: Usage | None) -> None:
+        """Hand out the last delta, with finish reason and usage."""
+        self._hand_out(StepDelta(finish_reason=self.finish, usage=usage))
+
+    def give(self, delta: Delta) -> None:
+        """Hand out one delta that did not come from a line (a complete answer to a stream request)."""
+        self._commit()
+        self._hand_out(delta)
+
+    def _decide(self, data: bytes) -> bytes:
+        """Look at the first non-blank byte. What cannot be decided yet is kept."""
+        data = self._head + data
+        if len(data) < len(_BOM) and _BOM.startswith(data):
+            self._head = data
+            return b""
+        start = data.removeprefix(_BOM).lstrip()
+        if not start:
+            self._head = data
+            self._bounded(len(data) - self._size, _limits(self._place).max_line_bytes)
+            return b""
+        self._decided, self._head = True, b""
+        if start.startswith(_WHOLE):
+            self._whole = []
+        return data
+
+    def _collect(self, data: bytes) -> None:
+        self._bounded(len(data), _limits(self._place).max_response_bytes)
+        assert self._whole is not None  # noqa: S101 (asked by the caller)
+        self._whole.append(data)
+
+    def _bounded(self, more: int, limit: int) -> None:
+        self._size += more
+        if self._size > limit:
+            raise StreamFailed(Failure(K.RESPONSE_TOO_LARGE, f"the answer is longer than {limit} bytes"))
+
+    def _take(self, lines: list[str]) -> None:
+        parse, state, deployment = self._parse, self.state, self._place.deployment
+        out, given = self.out, self.given
+        for line in lines:
+            if line.endswith("[DONE]") and self._is_done(line):
+                self.done = True
+                return
+            for event in self._asked(parse, line, state, deployment):
+                if event.__class__ is TextDelta and self.committed and event.text:
+                    out.append(event)
+                    given.append(event)
+                else:
+                    self._other(event)
+
+    def _asked(self, parse: Any, line: str, state: StreamState, deployment: Any) -> tuple[Any, ...]:
+        try:
+            events = parse(line, state, deployment)
+        except Exception as error:  # noqa: BLE001 (a plugin's code)
+            raise StreamFailed(self._broken(f"raised {type(error).__name__}")) from None
+        if events.__class__ is not tuple:
+            raise StreamFailed(self._broken(f"returned {type(events).__name__}, not a tuple"))
+        self._events += len(events)
+        if self._events > _MAX_EVENTS:
+            raise StreamFailed(Failure(K.RESPONSE_TOO_LARGE, "the stream has more than 1,000,000 events"))
+        return events  # type: ignore[no-any-return]
+
+    def _other(self, event: Any) -> None:
+        """Every event that is not plain text after the commit."""
+        if isinstance(event, UsageUpdate):
+            self.usage = event.usage if event.usage is not None else self.usage
+        elif isinstance(event, Finish):
+            if not self.finished:
+                self.finish, self.finished = event.finish_reason, True
+        elif isinstance(event, Failure):
+            if not (self.finished and event.kind is K.BAD_RESPONSE):
+                raise StreamFailed(event)
+            self.done = True
+        elif isinstance(event, SourceFound):
+            self._kept.append(event)
+            if self.committed:
+                self._commit()
+        elif isinstance(event, Delta):
+            self._content(event)
+        else:
+            raise StreamFailed(self._broken(f"returned a {type(event).__name__} in its tuple"))
+
+    def _content(self, delta: Delta) -> None:
+        """A delta with text, reasoning or tool calls commits; an empty one is nothing."""
+        if not (isinstance(delta.text, str) and isinstance(delta.reasoning, str)):
+            raise StreamFailed(self._broken("returned a delta whose text is no str"))
+        if delta.text or delta.reasoning or delta.tool_calls:
+            self._commit()
+            self._hand_out(delta)
+
+    def _commit(self) -> None:
+        self.committed = True
+        for delta in self._kept:
+            self._hand_out(delta)
+        self._kept.clear()
+
+    def _hand_out(self, delta: Delta) -> None:
+        self.out.append(delta)
+        self.given.append(delta)
+
+    def _broken(self, what: str) -> Failure:
+        return Failure(K.PLUGIN_ERROR, f"plugin {self._place.hooks.name}: parse_stream_line {what}", billing="unknown")
+
+    @staticmethod
+    def _is_done(line: str) -> bool:
+        return line.startswith("data:") and line[5:].strip() == "[DONE]"
+
+
+def _limits(place: Place) -> Any:
+    return place.deployment.limits

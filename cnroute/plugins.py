@@ -1,0 +1,377 @@
+"""The host of plugins: loads them one by one, checks them, quarantines what is broken, binds what is needed.
+
+Rules of this file
+- A plugin that fails to import, breaks a signature or claims a taken name is named in `PluginHost.problems`
+  and breaks nothing but the deployments that need it.
+- Built-in providers are imported when a deployment names them, entry points when the host is built; nothing
+  is imported because cnroute is.
+- Each provider's hooks are bound once. Where a hook has one implementation and no wrapper the bound hook is
+  that function itself: what a line of a stream costs does not grow with the number of plugins.
+- This is the one place where plugins' code meets ours, so the broad `except`s live here, each naming a plugin.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib import metadata
+from typing import Any
+
+import attrs
+import pluggy
+
+from cnroute import hookspecs
+from cnroute.deployments import ProviderInfo
+from cnroute.errors import ConfigurationError, PluginError
+from cnroute.failures import clean_text
+
+BUILT_IN: Mapping[str, str] = {
+    "dashscope": "cnroute.providers.dashscope",
+    "minimax-v2": "cnroute.providers.minimax.v2",
+    "minimax-pro": "cnroute.providers.minimax.pro",
+    "minimax-legacy": "cnroute.providers.minimax.legacy",
+}
+_PROVIDER_HOOKS = ("describe_provider", "build_request", "map_error", "parse_response", "parse_stream_line", "count_tokens")
+_REQUIRED = ("describe_provider", "build_request", "parse_response")
+_SPECS = {name: tuple(inspect.signature(getattr(hookspecs, name)).parameters) for name in (
+    *_PROVIDER_HOOKS, "create_transport", "create_policy", "load_prices", "observe",
+)}
+
+
+@attrs.frozen
+class PluginProblem:
+    """Why a plugin was put aside. `str` gives one line."""
+
+    plugin: str
+    distribution: str | None
+    reason: str
+
+    def __str__(self) -> str:
+        origin = f" ({self.distribution})" if self.distribution else ""
+        return f"{self.plugin}{origin}: {self.reason}"
+
+
+@attrs.frozen
+class PluginState:
+    """One line of `cnroute plugins`: what a plugin is and whether it works.
+
+    `state` is `built-in`, `loaded`, `registered`, `quarantined`, `blocked` or `not loaded`.
+    """
+
+    name: str
+    state: str
+    distribution: str | None = None
+    hooks: tuple[str, ...] = ()
+    reason: str | None = None
+
+
+@attrs.frozen(eq=False)
+class ProviderHooks:
+    """The hooks of one provider, bound: plain callables with the positional arguments of their specs."""
+
+    name: str
+    distribution: str | None
+    info: ProviderInfo
+    build_request: Callable[..., Any]
+    map_error: Callable[..., Any]
+    parse_response: Callable[..., Any]
+    parse_stream_line: Callable[..., Any] | None
+    count_tokens: Callable[..., Any] | None
+
+
+class PluginHost:
+    """The plugins of a router. Register before the first router uses the host; then it is frozen.
+
+    `autoload=False` leaves entry points alone; `load` (names) is a strict list of those that may be loaded;
+    `block` names plugins that are never imported, built-in ones too. Broken plugins are in `problems`.
+    """
+
+    def __init__(self, autoload: bool = True, load: Iterable[str] | None = None, block: Iterable[str] = ()) -> None:
+        self._manager = pluggy.PluginManager(hookspecs.PROJECT)
+        self._manager.add_hookspecs(hookspecs)
+        self._load = None if load is None else frozenset(load)
+        self._block = frozenset(block)
+        self._frozen = False
+        self._states: dict[str, PluginState] = {}
+        self._providers: dict[str, Any] = {}
+        self._bound: dict[str, ProviderHooks] = {}
+        self.problems: list[PluginProblem] = []
+        self.observer_failures: dict[str, int] = {}
+        for name in BUILT_IN:
+            self._states[name] = PluginState(name, "blocked" if name in self._block else "built-in")
+        if autoload:
+            self._load_entry_points()
+
+    def register(self, plugin: Any, name: str | None = None) -> None:
+        """Add a plugin object or module. A broken one is quarantined, not raised.
+
+        Its name is `name`, else what its `describe_provider` says, else that of the module or class.
+        Raises PluginError when the host is already in use.
+        """
+        if self._frozen:
+            raise PluginError("the host is already in use by a router; register plugins before that", plugin=str(name))
+        self._add(plugin, name or _name_of(plugin), None)
+
+    def freeze(self) -> None:
+        """From now on no plugin can be added."""
+        self._frozen = True
+
+    def plugins(self) -> list[PluginState]:
+        """Every known plugin with its state, the built-in ones first."""
+        return list(self._states.values())
+
+    def providers(self) -> list[str]:
+        """The names of all providers that can be used."""
+        built_in = [name for name in BUILT_IN if name not in self._block]
+        return built_in + [name for name in self._providers if name not in BUILT_IN]
+
+    def provider(self, name: str) -> ProviderHooks:
+        """The bound hooks of the provider `name`. Raises ConfigurationError that says why there is none."""
+        if name not in self._bound:
+            self._bound[name] = self._bind_provider(name)
+        return self._bound[name]
+
+    def create(self, hook: str, name: str, settings: Mapping[str, Any]) -> Any:
+        """What the first plugin makes of `create_transport` or `create_policy`; None when all decline."""
+        try:
+            return getattr(self._manager.hook, hook)(name=name, settings=settings)
+        except Exception as error:  # noqa: BLE001 (a plugin's code)
+            reason = f"{hook}({name!r}) raised {type(error).__name__}: {clean_text(error)}"
+        raise PluginError(reason, plugin=name, hook=hook)
+
+    def prices(self) -> Iterator[tuple[str, str, Any]]:
+        """All prices that plugins load, as (provider, model, Price)."""
+        for impl in self._manager.hook.load_prices.get_hookimpls():
+            try:
+                yield from impl.function()
+            except Exception as error:  # noqa: BLE001 (a plugin's code)
+                self._quarantine(impl.plugin_name, None, f"load_prices raised {type(error).__name__}: {clean_text(error)}")
+
+    def observers(self) -> list[tuple[str, Callable[[Any], Any]]]:
+        """Every observer with its plugin's name."""
+        impls = [impl for impl in self._manager.hook.observe.get_hookimpls() if not _wraps(impl)]
+        return [(impl.plugin_name, self._observer(impl, impls)) for impl in impls]
+
+    def _observer(self, impl: Any, others: list[Any]) -> Callable[[Any], Any]:
+        if not any(_wraps(each) for each in self._manager.hook.observe.get_hookimpls()):
+            return _positional(impl, "observe")
+        hidden = [each.plugin for each in others if each is not impl]
+        caller = self._manager.subset_hook_caller("observe", hidden)
+        return lambda notice: caller(notice=notice)
+
+    # -- loading ---------------------------------------------------------------------------------------
+
+    def _load_entry_points(self) -> None:
+        points = sorted(metadata.entry_points(group=hookspecs.PROJECT), key=lambda point: point.name)
+        names = [point.name for point in points]
+        for point in points:
+            origin = _distribution(point)
+            if point.name in self._block or (self._load is not None and point.name not in self._load):
+                state = "blocked" if point.name in self._block else "not loaded"
+                self._states.setdefault(point.name, PluginState(point.name, state, origin))
+            elif names.count(point.name) > 1:
+                self._quarantine(point.name, origin, "another installed plugin has the same name; uninstall or block one")
+            else:
+                self._load_one(point, origin)
+
+    def _load_one(self, point: metadata.EntryPoint, origin: str | None) -> None:
+        if point.name in BUILT_IN:
+            self._quarantine(point.name, origin, "the name belongs to a built-in provider")
+            return
+        try:
+            plugin = point.load()
+        except (Exception, SystemExit) as error:  # noqa: BLE001 (a plugin's code)
+            self._quarantine(point.name, origin, f"import failed: {type(error).__name__}: {clean_text(error)}")
+            return
+        self._add(plugin, point.name, origin)
+
+    def _add(self, plugin: Any, name: str, origin: str | None) -> None:
+        reason = self._refusal(plugin, name)
+        if reason is None:
+            reason = self._registered(plugin, name)
+        if reason is not None:
+            self._quarantine(name, origin, reason)
+            return
+        hooks = tuple(hook for hook, _, _ in _implementations(plugin))
+        self._states[name] = PluginState(name, "loaded" if origin else "registered", origin, hooks)
+        if _is_provider(plugin):
+            self._providers[name] = plugin
+
+    def _registered(self, plugin: Any, name: str) -> str | None:
+        try:
+            self._manager.register(plugin, name)
+        except (pluggy.PluginValidationError, ValueError, TypeError) as error:
+            if self._manager.has_plugin(name):
+                self._manager.unregister(name=name)
+            return clean_text(error)
+        return None
+
+    def _refusal(self, plugin: Any, name: str) -> str | None:
+        """Why this plugin cannot be registered, or None. pluggy itself would notice most of this too late."""
+        if name in self._block:
+            return "the plugin is blocked"
+        taken = self._states.get(name)
+        if taken is not None and taken.state != "quarantined":
+            return f"the name is taken by a {taken.state} plugin"
+        if inspect.isclass(plugin):
+            return "a class was registered; register an instance or a module"
+        if getattr(type(plugin), "__hash__", None) is None:
+            return "the plugin object is not hashable; give its class identity equality (eq=False)"
+        found = list(_implementations(plugin))
+        if not found:
+            return "it implements no hook of cnroute (is a @hookimpl missing?)"
+        return next(filter(None, (_signature_problem(*each) for each in found)), _missing_hooks(plugin))
+
+    def _quarantine(self, name: str, origin: str | None, reason: str) -> None:
+        self.problems.append(PluginProblem(name, origin, reason))
+        if name not in self._states or self._states[name].state == "quarantined":
+            self._states[name] = PluginState(name, "quarantined", origin, reason=reason)
+
+    # -- binding ---------------------------------------------------------------------------------------
+
+    def _bind_provider(self, name: str) -> ProviderHooks:
+        plugin = self._provider_plugin(name)
+        bound = {hook: self._bind(hook, plugin) for hook in _PROVIDER_HOOKS}
+        info = self._describe(name, bound.pop("describe_provider"))
+        return ProviderHooks(name=name, distribution=self._states[name].distribution, info=info, **bound)  # type: ignore[arg-type]
+
+    def _provider_plugin(self, name: str) -> Any:
+        if name in self._providers:
+            return self._providers[name]
+        if name not in BUILT_IN or name in self._block:
+            raise ConfigurationError(self._why_missing(name), "provider")
+        self._ensure_defaults()
+        plugin = importlib.import_module(BUILT_IN[name])
+        self._manager.register(plugin, name)
+        self._providers[name] = plugin
+        hooks = tuple(hook for hook, _, _ in _implementations(plugin))
+        self._states[name] = PluginState(name, "built-in", None, hooks)
+        return plugin
+
+    def _ensure_defaults(self) -> None:
+        if not self._manager.has_plugin("defaults"):
+            self._manager.register(importlib.import_module("cnroute.providers.defaults"), "defaults")
+
+    def _why_missing(self, name: str) -> str:
+        for problem in self.problems:
+            if problem.plugin == name:
+                return f"the provider {name} cannot be used: {problem}"
+        if name in self._block:
+            return f"the provider {name} is blocked"
+        if name in self._states and self._states[name].state != "quarantined":
+            return f"the plugin {name} is {self._states[name].state}, or no provider"
+        return f"there is no provider {clean_text(name, 60)!r}; known are {', '.join(self.providers())}"
+
+    def _describe(self, name: str, describe: Callable[[], Any] | None) -> ProviderInfo:
+        try:
+            info = describe() if describe else None
+        except Exception as error:  # noqa: BLE001 (a plugin's code)
+            raise ConfigurationError(f"provider {name}: describe_provider raised {clean_text(error)}", "provider") from None
+        if not isinstance(info, ProviderInfo):
+            raise ConfigurationError(f"provider {name}: describe_provider must return a ProviderInfo", "provider")
+        return info
+
+    def _bind(self, hook: str, plugin: Any) -> Callable[..., Any] | None:
+        """One callable for `hook` of `plugin`: its own, the defaults' and the wrappers', not other providers'."""
+        self._ensure_defaults()
+        others = [each for each in self._providers.values() if each is not plugin]
+        impls = [impl for impl in getattr(self._manager.hook, hook).get_hookimpls() if impl.plugin not in others]
+        plain = [_positional(impl, hook) for impl in reversed(impls) if not _wraps(impl)]
+        if not plain:
+            return None
+        if any(map(_wraps, impls)):
+            return self._wrapped(hook, others)
+        return plain[0] if len(plain) == 1 else _first_answer(plain)
+
+    def _wrapped(self, hook: str, others: list[Any]) -> Callable[..., Any]:
+        caller = self._manager.subset_hook_caller(hook, others)
+        names = _SPECS[hook]
+        return lambda *args: caller(**dict(zip(names, args, strict=True)))
+
+
+def _wraps(impl: Any) -> bool:
+    return bool(impl.wrapper or impl.hookwrapper)
+
+
+def _positional(impl: Any, hook: str) -> Callable[..., Any]:
+    """The implementation as a function of all of the spec's arguments, in their order."""
+    names = _SPECS[hook]
+    function: Callable[..., Any] = impl.function
+    if tuple(impl.argnames) == names:
+        return function
+    places = [names.index(name) for name in impl.argnames]
+    return lambda *args: function(*(args[place] for place in places))
+
+
+def _first_answer(functions: list[Callable[..., Any]]) -> Callable[..., Any]:
+    def ask(*args: Any) -> Any:
+        for function in functions:
+            answer = function(*args)
+            if answer is not None:
+                return answer
+        return None
+
+    return ask
+
+
+def _implementations(plugin: Any) -> Iterator[tuple[str, Callable[..., Any], Mapping[str, Any]]]:
+    """Every marked hook of a plugin: name, function, options. Class attributes only: properties stay asleep."""
+    marker = f"{hookspecs.PROJECT}_impl"
+    for name in dir(plugin):
+        if isinstance(inspect.getattr_static(plugin, name, None), property):
+            continue
+        function = getattr(plugin, name, None)
+        options = getattr(function, marker, None)
+        if inspect.isroutine(function) and isinstance(options, dict):
+            yield options.get("specname") or name, function, options
+
+
+def _signature_problem(hook: str, function: Callable[..., Any], options: Mapping[str, Any]) -> str | None:
+    if hook not in _SPECS:
+        return None if options.get("optionalhook") else f"{hook} is no hook of cnroute; hooks are {', '.join(_SPECS)}"
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        return f"{hook} is async; hooks are plain functions"
+    if inspect.isgeneratorfunction(function) and not (options.get("wrapper") or options.get("hookwrapper")):
+        return f"{hook} is a generator; only wrappers may be"
+    for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            return f"{hook} takes *{name}; name the arguments: {', '.join(_SPECS[hook])}"
+        if parameter.default is not parameter.empty:
+            return f"{hook} has a default for its argument {name}; pluggy would not pass the argument"
+        if name not in _SPECS[hook]:
+            return f"{hook} has an argument {name}; its arguments are {', '.join(_SPECS[hook]) or 'none'}"
+    return None
+
+
+def _is_provider(plugin: Any) -> bool:
+    return any(
+        hook in _REQUIRED and not (options.get("wrapper") or options.get("hookwrapper"))
+        for hook, _, options in _implementations(plugin)
+    )
+
+
+def _missing_hooks(plugin: Any) -> str | None:
+    if not _is_provider(plugin):
+        return None
+    present = {hook for hook, _, options in _implementations(plugin) if not options.get("wrapper")}
+    missing = [hook for hook in _REQUIRED if hook not in present]
+    return f"a provider needs the hook {missing[0]}" if missing else None
+
+
+def _name_of(plugin: Any) -> str:
+    describe = getattr(plugin, "describe_provider", None)
+    if describe is not None and not inspect.isclass(plugin):
+        try:
+            info = describe()
+        except Exception:  # noqa: BLE001 (a plugin's code; binding reports it by name)
+            info = None
+        if isinstance(info, ProviderInfo):
+            return info.name
+    name = getattr(plugin, "__name__", None) or type(plugin).__name__
+    return str(name).rsplit(".", 1)[-1]
+
+
+def _distribution(point: metadata.EntryPoint) -> str | None:
+    dist = point.dist
+    return f"{dist.name} {dist.version}" if dist is not None else None

@@ -1,0 +1,423 @@
+"""The synchronous router: `chat`, `stream`, and the driver that performs a call's effects in the caller's thread."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, Self, Unpack
+
+from cnroute.arguments import CallArguments, Messages, with_call_arguments
+from cnroute.chat import ChatCompletion
+from cnroute.deployments import Deployment, ModelInfo
+from cnroute.engine import Engine, Settings
+from cnroute.errors import CallError
+from cnroute.events import Delta
+from cnroute.flow.assemble import completion_of
+from cnroute.flow.call import Call, call_flow
+from cnroute.flow.effects import Admit, Effect, Open, Read, Send, Sleep
+from cnroute.routing.health import Lease
+from cnroute.routing.plan import Plan
+from cnroute.scope import Scope, transport_error
+from cnroute.settings import Breaker, Limits, Retries, Timeouts
+
+NO_ROUTES: Mapping[str, Any] = MappingProxyType({})
+
+
+class BaseRouter:
+    """What both routers have in common: construction, and everything that does not wait."""
+
+    _asynchronous = False
+
+    def __init__(
+        self,
+        deployments: Iterable[Deployment],
+        routes: Mapping[str, Any] = NO_ROUTES,
+        *,
+        policy: str = "ordered",
+        timeouts: Timeouts | None = None,
+        limits: Limits | None = None,
+        retries: Retries | None = None,
+        breaker: Breaker | None = Breaker(),  # noqa: B008 (frozen)
+        budgets: Iterable[Any] = (),
+        store: Any = None,
+        transport: Any = None,
+        plugins: Any = None,
+        currency: str = "CNY",
+        exchange: Mapping[str, Any] | None = None,
+        defaults: Mapping[str, Any] | None = None,
+        clock: Any = time,
+        random: Any = None,
+        log_content: bool = False,
+        _accounts: Mapping[str, Deployment] = NO_ROUTES,
+    ) -> None:
+        settings = Settings(
+            policy, timeouts, limits, retries, breaker, budgets, store, transport, plugins, currency, exchange, defaults,
+            clock, random, log_content, _accounts,
+        )
+        self._engine = Engine(deployments, routes, settings, self._asynchronous)
+
+    @classmethod
+    def from_config(cls, config: Any, **keywords: Any) -> Self:
+        """A router from a TOML file's path or a mapping of the same structure; keywords win.
+
+        Raises ConfigurationError with every problem at once.
+        """
+        from cnroute.config import router_arguments
+
+        return cls(**{**router_arguments(config), **keywords})
+
+    @classmethod
+    def from_env(cls, **keywords: Any) -> Self:
+        """A router with one account for each provider whose key stands in the environment.
+
+        `provider/model` then makes the deployment. Raises ConfigurationError when there is no key at all.
+        """
+        from cnroute.config import environment_arguments
+
+        return cls(**{**environment_arguments(), **keywords})
+
+    @property
+    def plugins(self) -> Any:
+        """The `PluginHost` in use."""
+        return self._engine.host
+
+    @property
+    def transport(self) -> Any:
+        """The transport in use."""
+        return self._engine.transport
+
+    @with_call_arguments
+    def plan(self, messages: Messages, *, model: str, **arguments: Unpack[CallArguments]) -> Plan:
+        """What a call with these arguments would do now. Sends nothing and touches no network."""
+        return self._engine.plan(messages, model, arguments)
+
+    def models(self) -> list[ModelInfo]:
+        """Every name that can be called: routes, then deployments."""
+        return self._engine.models()
+
+    def health(self) -> dict[str, Any]:
+        """Per deployment: breaker, cool-down, calls in flight, success rate; JSON-ready."""
+        return self._engine.health()
+
+
+class Router(BaseRouter):
+    """Routes chat calls to deployments by policy, with fallback, inside one deadline. Thread safe, fork safe.
+
+    A context manager; `close()` may be called more than once.
+    """
+
+    @with_call_arguments
+    def chat(self, messages: Messages, *, model: str, **arguments: Unpack[CallArguments]) -> ChatCompletion:
+        """One whole answer. Arguments are those of `cnroute.ChatRequest`; errors are `CallError`s.
+
+        Raises BadRequestError for wrong arguments before anything is sent.
+        """
+        call = self._engine.call(messages, model, arguments, stream=False)
+        scope = Scope()
+        self._engine.enter(scope)
+        flow = call_flow(call)
+        try:
+            return run(flow, Driver(self._engine.clock, scope))
+        finally:
+            flow.close()
+            scope.give_back()
+            self._engine.leave(scope)
+
+    @with_call_arguments
+    def stream(self, messages: Messages, *, model: str, **arguments: Unpack[CallArguments]) -> ChatStream:
+        """A stream of deltas. Arguments are checked now; the first `next` (or `start`) sends."""
+        return ChatStream(self._engine, self._engine.call(messages, model, arguments, stream=True))
+
+    def close(self) -> None:
+        """Cancel running calls, refuse new ones, close every connection."""
+        if self._engine.close():
+            self._engine.transport.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def run(flow: Generator[Effect, Any, ChatCompletion], driver: Driver) -> ChatCompletion:
+    """Perform effects until the flow returns its answer or raises."""
+    advance: Callable[[Any], Effect] = flow.send
+    result: Any = None
+    while True:
+        try:
+            effect = advance(result)
+        except StopIteration as done:
+            return done.value  # type: ignore[no-any-return]
+        try:
+            result, advance = driver.perform(effect), flow.send
+        except CallError as error:
+            result, advance = error, flow.throw
+
+
+class Driver:
+    """Performs effects in the calling thread; what must be given back goes into the scope."""
+
+    __slots__ = ("_clock", "_scope")
+
+    def __init__(self, clock: Any, scope: Scope) -> None:
+        self._clock = clock
+        self._scope = scope
+
+    def perform(self, effect: Effect) -> Any:
+        """The effect's result. Raises CallError; anything else passes through untouched."""
+        return _PERFORM[effect.__class__](self, effect)
+
+    def _admit(self, effect: Admit) -> Any:
+        self._scope.next_attempt(effect.deadline)
+        lease = effect.place.health.admit(effect.deadline, probe=effect.probe)
+        if isinstance(lease, Lease):
+            self._scope.hold_lease(lease)
+        self._scope.check()
+        return lease
+
+    def _send(self, effect: Send) -> Any:
+        transport = effect.place.transport
+        try:
+            return transport.send(effect.request, effect.deadline)
+        except Exception as error:  # noqa: BLE001 (a transport may be a stranger's)
+            raise transport_error(transport, error) from None
+
+    def _open(self, effect: Open) -> Any:
+        transport = effect.place.transport
+        try:
+            stream = transport.open(effect.request, effect.deadline)
+        except Exception as error:  # noqa: BLE001 (a transport may be a stranger's)
+            raise transport_error(transport, error) from None
+        self._scope.hold_stream(stream)
+        self._scope.check()
+        return stream
+
+    def _read(self, effect: Read) -> bytes:
+        stream = self._scope.stream
+        self._scope.check()
+        try:
+            data: bytes = stream.read()
+        except Exception as error:  # noqa: BLE001 (a transport may be a stranger's)
+            self._scope.check()
+            raise transport_error(stream, error) from None
+        return data
+
+    def _sleep(self, effect: Sleep) -> None:
+        self._scope.next_attempt(effect.deadline)
+        if self._clock is time:
+            woken = threading.Event()
+            effect.deadline.on_cancel(woken.set)
+            woken.wait(effect.seconds)
+        else:
+            self._clock.sleep(effect.seconds)
+        self._scope.check()
+
+
+_PERFORM: Mapping[type, Callable[[Driver, Any], Any]] = {
+    Admit: Driver._admit,  # noqa: SLF001 (the table of this class)
+    Send: Driver._send,  # noqa: SLF001
+    Open: Driver._open,  # noqa: SLF001
+    Read: Driver._read,  # noqa: SLF001
+    Sleep: Driver._sleep,  # noqa: SLF001
+}
+
+
+class StreamCore:
+    """What the synchronous and the asynchronous stream share: deltas waiting, the end, the completion so far."""
+
+    def __init__(self, engine: Engine, call: Call) -> None:
+        self._engine = engine
+        self._call = call
+        self._scope = Scope()
+        self._flow = call_flow(call)
+        self._next: tuple[Callable[[Any], Effect], Any] = (self._flow.send, None)
+        self._effect: Effect | None = None
+        self._pending: deque[Delta] = deque()
+        self._out: list[Delta] = []
+        self._handed = 0
+        self._error: BaseException | None = None
+        self._answer: ChatCompletion | None = None
+        self._begun = False
+        self._over = False
+        self._closed = False
+
+    @property
+    def call_id(self) -> str:
+        """The id of this call, as on the reply, errors, notices and in the log."""
+        return self._call.id
+
+    @property
+    def completion(self) -> ChatCompletion:
+        """The whole answer after the end; before it what was handed out so far, with no finish reason."""
+        if self._answer is not None and not self._pending:
+            return self._answer
+        return completion_of(self._call.given[: self._handed]).with_record(call_id=self._call.id)
+
+    def _advance(self) -> Effect | None:
+        """Let the flow run to its next effect; None when it has ended. Its deltas are then waiting."""
+        step, value = self._next
+        try:
+            effect = step(value)
+        except StopIteration as done:
+            self._answer = done.value
+            self._end()
+            return None
+        except CallError as error:
+            self._error = error
+            self._end()
+            return None
+        if isinstance(effect, Read):
+            self._out = effect.deltas
+            self._collect()
+        return effect
+
+    def _collect(self) -> None:
+        self._pending.extend(self._out)
+        self._out.clear()
+
+    def _end(self) -> None:
+        self._collect()
+        self._over = True
+        self._give_back()
+
+    def _give_back(self) -> None:
+        self._scope.give_back()
+        self._engine.leave(self._scope)
+
+    def _take(self) -> Delta:
+        self._handed += 1
+        return self._pending.popleft()
+
+
+class ChatStream(StreamCore):
+    """The deltas of one answer as they arrive. An iterator and a context manager; one consumer.
+
+    Raises, after everything that arrived was handed out, the call's error: `StreamInterruptedError` once content
+    was seen. `close()` ends it quietly, `cancel()` (from any thread) with CallCancelledError.
+    """
+
+    def __init__(self, engine: Engine, call: Call) -> None:
+        super().__init__(engine, call)
+        self._driver = Driver(engine.clock, self._scope)
+        self._busy = threading.Lock()
+
+    def start(self) -> Self:
+        """Send, and wait for the first content (or the end). Once, before iterating.
+
+        Raises the call's error, so that a web handler can still answer with an error status.
+        """
+        if self._begun:
+            raise RuntimeError("start() may be called once, before iterating")
+        with _One(self._busy):
+            self._pump()
+        if self._error is not None and not self._pending:
+            raise self._error
+        return self
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Delta:
+        with _One(self._busy):
+            if not self._pending and not self._over:
+                self._pump()
+            if self._pending and not self._stopped():
+                return self._take()
+        return self._finish()
+
+    def _stopped(self) -> bool:
+        return self._closed or self._scope.cancelled
+
+    def _finish(self) -> Delta:
+        if self._closed:
+            raise StopIteration
+        if self._error is not None:
+            raise self._error
+        self._scope.check()
+        raise StopIteration
+
+    def _pump(self) -> None:
+        """Perform effects until there are deltas or the end."""
+        if not self._begun:
+            self._begun = True
+            self._engine.enter(self._scope)
+        try:
+            while not self._over:
+                effect = self._effect if self._effect is not None else self._advance()
+                self._effect = None
+                if effect is not None and self._pending:
+                    self._effect = effect
+                    return
+                if effect is not None:
+                    self._perform(effect)
+        except BaseException:
+            self._abandon()
+            raise
+
+    def _perform(self, effect: Effect) -> None:
+        try:
+            self._next = (self._flow.send, self._driver.perform(effect))
+        except CallError as error:
+            self._next = (self._flow.throw, error)
+
+    def texts(self) -> Iterator[str]:
+        """The non-empty texts alone."""
+        return (delta.text for delta in self if delta.text)
+
+    def close(self) -> None:
+        """The consumer is done: iteration stops without an error, the connection is given back or closed."""
+        self._closed = True
+        self._leave()
+
+    def cancel(self) -> None:
+        """End the stream from any thread; the consumer's next step raises CallCancelledError."""
+        self._leave()
+
+    def _leave(self) -> None:
+        """Wake a consumer that waits for the wire; if nobody is inside, end the call here."""
+        if self._over:
+            return
+        self._scope.cancel()
+        if self._busy.acquire(blocking=False):
+            try:
+                self._abandon()
+            finally:
+                self._busy.release()
+
+    def _abandon(self) -> None:
+        if not self._over:
+            self._over = True
+            self._effect = None
+            self._flow.close()
+            self._give_back()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if not self.__dict__.get("_over", True):
+            self._abandon()
+
+
+class _One:
+    """Lets one thread in at a time; a second one gets RuntimeError instead of waiting."""
+
+    __slots__ = ("_lock",)
+
+    def __init__(self, lock: threading.Lock) -> None:
+        self._lock = lock
+
+    def __enter__(self) -> None:
+        if not self._lock.acquire(blocking=False):
+            raise RuntimeError("another thread is iterating this stream; a stream has one consumer")
+
+    def __exit__(self, *exception: object) -> None:
+        self._lock.release()
+

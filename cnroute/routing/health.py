@@ -1,0 +1,305 @@
+"""What is remembered of each deployment, and the one door to it.
+
+Rules of this file (contract section 4, reliability S6, S8, S14)
+- `admit` is the one place where a breaker probe and an in-flight place are taken; a `Lease` is the one place
+  where both are given back, exactly once, whatever happened.
+- `Lease.end` never blocks: it appends the outcome and settles only if the lock is free at once, so that even
+  a garbage collector may call it. Every admission settles what is left over.
+- No clock and no randomness of its own: `now` and the jitter are handed in.
+- A cool-down is never shortened by a later, smaller one.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from cnroute.failures import Billing, FailureKind
+from cnroute.routing.deadline import Clock, Deadline
+from cnroute.routing.fallback import Rule
+from cnroute.settings import Breaker, Limits
+
+# Decaying averages forget half of what they know after about 14 calls.
+_WEIGHT = 0.05
+_FIRST_COOLDOWN = 0.25
+_MAX_GROWN_COOLDOWN = 60.0
+_MAX_TOLD_COOLDOWN = 300.0
+
+
+@attrs.define(eq=False)
+class Outcome:
+    """How an attempt ended, as far as health is concerned. `rule` is None for a success."""
+
+    rule: Rule | None = None
+    kind: FailureKind | None = None
+    billing: Billing = "none"
+    retry_after: float | None = None
+    seconds: float | None = None
+    first_content: float | None = None
+    counted: bool = True
+    """False when the attempt had less time than its normal limit: its failure says nothing of the vendor."""
+
+
+@attrs.frozen
+class Refusal:
+    """Why a deployment was not admitted: `cooling_down`, `breaker_open`, `probe_out` or `full`."""
+
+    reason: str
+    retry_at: float | None = None
+    detail: str = ""
+
+
+@attrs.frozen
+class Snapshot:
+    """What plans see of a deployment: rates, times, and until when it is left alone (monotonic; 0: not)."""
+
+    success: float = 1.0
+    paid_failure: float = 0.0
+    seconds: float | None = None
+    first_content: float | None = None
+    breaker: str = "closed"
+    until: float = 0.0
+    in_flight: int = 0
+    output_tokens: float | None = None
+    spend: str | None = None
+
+
+class Lease:
+    """A place at a deployment, and its probe if it holds one. `end` gives everything back, once."""
+
+    __slots__ = ("_ended", "_health", "probe")
+
+    def __init__(self, health: Health, probe: bool) -> None:
+        self._health = health
+        self._ended = False
+        self.probe = probe
+
+    def end(self, outcome: Outcome | None = None) -> None:
+        """Give the place back; None: the attempt was given up and says nothing of the vendor."""
+        if not self._ended:
+            self._ended = True
+            self._health.give_back(self, outcome)
+
+    def __del__(self) -> None:
+        self.end()
+
+
+class Health:
+    """The state of one deployment, shared by all calls of a router."""
+
+    def __init__(self, limits: Limits, breaker: Breaker | None, clock: Clock, random: Callable[[], float]) -> None:
+        self._limits = limits
+        self._breaker = breaker
+        self._clock = clock
+        self._random = random
+        self._made()
+        self._in_flight = 0
+        self._waiting = 0
+        self._failures = 0
+        self._recent: deque[tuple[float, bool]] = deque(maxlen=1000)
+        self._open_until = 0.0
+        self._open_for = 0.0
+        self._open = False
+        self._probe: Lease | None = None
+        self._cool_until = 0.0
+        self._throttled_for = 0.0
+        self._success = 1.0
+        self._paid_failure = 0.0
+        self._seconds: float | None = None
+        self._first_content: float | None = None
+        self._output_tokens: float | None = None
+
+    def _made(self) -> None:
+        self._lock = threading.Lock()
+        self._room = threading.Condition(self._lock)
+        self._ended: deque[tuple[Lease, Outcome | None]] = deque()
+
+    def forked(self) -> None:
+        """In a forked child: new locks, no calls in flight, no probe out. What was learned stays."""
+        self._made()
+        self._in_flight = self._waiting = 0
+        self._probe = None
+
+    # -- admission -------------------------------------------------------------------------------------
+
+    def admit(self, deadline: Deadline | None = None, *, probe: bool = False) -> Lease | Refusal:
+        """A lease, or why not. With a `deadline` it waits for a place at most `limits.pool` seconds.
+
+        `probe=True` asks for the one probe of an open breaker before its time.
+        """
+        with self._lock:
+            self._settle()
+            refusal = self._refusal(self._clock.monotonic(), probe)
+            if refusal is None and self._in_flight >= self._limits.max_in_flight:
+                refusal = self._wait(deadline) or self._refusal(self._clock.monotonic(), probe)
+            return refusal or self._lease()
+
+    def ready_at(self, now: float) -> float:
+        """The monotonic instant from which the deployment may be asked; 0 when it may be asked now."""
+        return 0.0 if self._breaker is None else max(self._cool_until, self._open_until if self._open else 0.0)
+
+    def _refusal(self, now: float, probe: bool) -> Refusal | None:
+        if self._breaker is None:
+            return None
+        if self._cool_until > now:
+            return Refusal("cooling_down", self._cool_until, f"left alone for {self._cool_until - now:.1f} s more")
+        if not self._open:
+            return None
+        if self._probe is not None:
+            return Refusal("probe_out", self._open_until, "the breaker is open and its one probe is on the way")
+        if self._open_until > now and not probe:
+            return Refusal("breaker_open", self._open_until, f"the breaker is open for {self._open_until - now:.1f} s more")
+        return None
+
+    def _wait(self, deadline: Deadline | None) -> Refusal | None:
+        """Wait in the bounded queue for a place. None: there is one now."""
+        full = Refusal("full", None, f"{self._limits.max_in_flight} calls are in flight")
+        if deadline is None or self._waiting >= self._limits.max_queue:
+            return full
+        deadline.on_cancel(self._wake)
+        until = self._clock.monotonic() + min(deadline.limits.pool, deadline.remaining())
+        self._waiting += 1
+        try:
+            while self._in_flight >= self._limits.max_in_flight:
+                left = until - self._clock.monotonic()
+                if left <= 0 or deadline.cancelled:
+                    return full
+                self._room.wait(left)
+                self._settle()
+        finally:
+            self._waiting -= 1
+        return None
+
+    def _wake(self) -> None:
+        with self._lock:
+            self._room.notify_all()
+
+    def _lease(self) -> Lease:
+        self._in_flight += 1
+        lease = Lease(self, self._open)
+        if self._open:
+            self._probe = lease
+        return lease
+
+    # -- giving back -----------------------------------------------------------------------------------
+
+    def give_back(self, lease: Lease, outcome: Outcome | None) -> None:
+        """Take note that `lease` ended; settled at once if the lock is free, else by the next who holds it."""
+        self._ended.append((lease, outcome))
+        while self._ended and self._lock.acquire(blocking=False):
+            try:
+                self._settle()
+            finally:
+                self._lock.release()
+
+    def _settle(self) -> None:
+        while self._ended:
+            lease, outcome = self._ended.popleft()
+            self._in_flight = max(0, self._in_flight - 1)
+            if self._probe is lease:
+                self._probe = None
+            if outcome is not None:
+                self._learn(outcome, lease.probe)
+            self._room.notify()
+
+    def _learn(self, outcome: Outcome, probe: bool) -> None:
+        rule = outcome.rule
+        self._average(outcome)
+        if rule is None:
+            self._throttled_for = 0.0
+            self._succeeded(probe)
+        elif self._breaker is not None:
+            now = self._clock.monotonic()
+            self._cool(rule, outcome, now)
+            if rule.counts and outcome.counted:
+                self._failed(self._breaker, probe, now)
+
+    def _average(self, outcome: Outcome) -> None:
+        good = outcome.rule is None
+        paid = not good and outcome.billing != "none"
+        if outcome.counted and (good or paid):
+            self._success += _WEIGHT * (good - self._success)
+            self._paid_failure += _WEIGHT * (paid - self._paid_failure)
+        if good and outcome.seconds is not None:
+            self._seconds = _blend(self._seconds, outcome.seconds)
+        if good and outcome.first_content is not None:
+            self._first_content = _blend(self._first_content, outcome.first_content)
+
+    def _succeeded(self, probe: bool) -> None:
+        self._failures = 0
+        self._recent.append((self._clock.monotonic(), True))
+        if self._open and probe:
+            self._open, self._open_for, self._open_until = False, 0.0, 0.0
+            self._recent.clear()
+
+    def _failed(self, breaker: Breaker, probe: bool, now: float) -> None:
+        self._failures += 1
+        self._recent.append((now, False))
+        if self._open:
+            if probe:
+                self._open_breaker(breaker, now)
+        elif self._failures >= breaker.failures or self._mostly_failing(breaker, now):
+            self._open_breaker(breaker, now)
+
+    def _mostly_failing(self, breaker: Breaker, now: float) -> bool:
+        recent = [good for at, good in self._recent if at > now - breaker.window]
+        return len(recent) >= breaker.min_calls and recent.count(False) >= breaker.ratio * len(recent)
+
+    def _open_breaker(self, breaker: Breaker, now: float) -> None:
+        self._open = True
+        self._open_for = min(breaker.max_open, self._open_for * 2 or breaker.open_for)
+        self._open_until = now + self._open_for * (1 + breaker.jitter * (2 * self._random() - 1))
+
+    def _cool(self, rule: Rule, outcome: Outcome, now: float) -> None:
+        seconds = rule.cooldown
+        if rule.throttled:
+            self._throttled_for = min(_MAX_GROWN_COOLDOWN, self._throttled_for * 2 or _FIRST_COOLDOWN)
+            told = outcome.retry_after
+            seconds = self._throttled_for if told is None else min(told, _MAX_TOLD_COOLDOWN)
+        if seconds:
+            self._cool_until = max(self._cool_until, now + seconds)
+
+    # -- looking ---------------------------------------------------------------------------------------
+
+    def made(self, output_tokens: int) -> None:
+        """Learn how long answers are; plans estimate with it."""
+        self._output_tokens = _blend(self._output_tokens, float(output_tokens))
+
+    def snapshot(self) -> Snapshot:
+        """The state as plans see it; reads without waiting for anybody."""
+        now = self._clock.monotonic()
+        until = self.ready_at(now)
+        return Snapshot(
+            self._success, self._paid_failure, self._seconds, self._first_content, self._word(now),
+            until if until > now else 0.0, self._in_flight, self._output_tokens,
+        )
+
+    def _word(self, now: float) -> str:
+        if not self._open or self._breaker is None:
+            return "closed"
+        return "open" if self._open_until > now and self._probe is None else "half_open"
+
+    def report(self) -> dict[str, Any]:
+        """The state as JSON-ready data."""
+        with self._lock:
+            self._settle()
+        seen = self.snapshot()
+        wait = max(0.0, seen.until - self._clock.monotonic())
+        return {
+            "breaker": seen.breaker,
+            "cool_down_seconds": round(max(0.0, self._cool_until - self._clock.monotonic()), 3),
+            "ready_in_seconds": round(wait, 3),
+            "in_flight": seen.in_flight,
+            "success_rate": round(seen.success, 4),
+            "paid_failure_rate": round(seen.paid_failure, 4),
+            "seconds": seen.seconds,
+            "first_content_seconds": seen.first_content,
+        }
+
+
+def _blend(old: float | None, new: float) -> float:
+    return new if old is None else old + 0.2 * (new - old)

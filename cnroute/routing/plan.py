@@ -1,0 +1,268 @@
+"""Which deployments a call may go to, in which order, and why not to the others.
+
+Rules of this file
+- Pure: a plan is made from values and a snapshot of health; it sends nothing and takes nothing.
+- Every deployment of a route appears exactly once, as a candidate or as excluded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from cnroute.chat import ChatRequest
+from cnroute.errors import PluginError
+from cnroute.failures import FailureKind
+from cnroute.money import Cost
+from cnroute.routing import tokens
+from cnroute.routing.fallback import Rule
+from cnroute.routing.health import Health, Snapshot
+from cnroute.routing.policies import Context, Option, Policy
+from cnroute.settings import Retries, Timeouts
+
+if TYPE_CHECKING:
+    from cnroute.deployments import Deployment, ModelInfo
+
+
+@attrs.frozen
+class Candidate:
+    """A deployment that may be tried. `rank` counts from 1; `cost` is an estimated range, None = unknown."""
+
+    deployment: str
+    rank: int
+    cost: Cost | None
+    health: str
+    reason: str
+    provider: str = ""
+    model: str = ""
+
+
+@attrs.frozen
+class Excluded:
+    """A deployment that will not be tried: the `rule` that says so, and the `reason` in words."""
+
+    deployment: str
+    rule: str
+    reason: str
+    provider: str = ""
+    model: str = ""
+
+
+@attrs.frozen
+class Plan:
+    """What a call would do now. Nothing has been sent; `str(plan)` and `explain` are readable."""
+
+    route: str
+    policy: str
+    candidates: tuple[Candidate, ...]
+    excluded: tuple[Excluded, ...] = ()
+    estimated_input_tokens: int = 0
+
+    def record(self) -> dict[str, Any]:
+        """The plan as JSON-ready data with a stable schema."""
+        from cnroute.explain import record_of_plan
+
+        return record_of_plan(self)
+
+    def explain(self, lang: str = "en") -> str:
+        """The plan as text, in English (`en`) or Chinese (`zh`)."""
+        from cnroute.explain import explain
+
+        return explain(self.record(), lang)
+
+    def __str__(self) -> str:
+        return self.explain()
+
+
+@attrs.define(eq=False)
+class Place:
+    """A deployment with everything that a call needs of it, bound once per router.
+
+    `hooks` are the provider's bound hooks, `transport` the one bound to this deployment.
+    """
+
+    deployment: Deployment
+    hooks: Any
+    transport: Any
+    health: Health
+    info: ModelInfo | None
+    timeouts: Timeouts
+    rate: Decimal | None = Decimal(1)
+    """What one unit of the price's currency is in the router's; None: no rate is known."""
+    currency: str = "CNY"
+    """The router's currency."""
+
+
+@attrs.define(eq=False)
+class Group:
+    """A route, resolved: a policy over places and nested groups, with the weights of `weighted`."""
+
+    policy_name: str
+    policy: Policy
+    members: tuple[Place | Group, ...]
+    weights: tuple[Decimal, ...]
+
+    def places(self) -> list[Place]:
+        """Every place below, each once, as written."""
+        found: dict[str, Place] = {}
+        for member in self.members:
+            for place in member.places() if isinstance(member, Group) else (member,):
+                found.setdefault(place.deployment.name, place)
+        return list(found.values())
+
+
+@attrs.define(eq=False)
+class Course:
+    """A name that can be called, resolved: what to try and by which rules."""
+
+    name: str
+    group: Group
+    table: Mapping[FailureKind, Rule]
+    retries: Retries
+    timeouts: Timeouts
+    defaults: Sequence[Mapping[str, Any]]
+    knowledge_fallback: str = "same"
+
+
+@attrs.define(eq=False)
+class Step:
+    """One candidate of a call with its place, as the flow walks through them.
+
+    `request` is the caller's request fitted to this deployment; it is made when the candidate's turn comes.
+    """
+
+    place: Place
+    cost: Cost | None
+    health: Snapshot
+    request: ChatRequest | None = None
+
+
+@attrs.define(eq=False)
+class Walk:
+    """A plan that can be walked: the steps in order, and what is excluded."""
+
+    course: Course
+    steps: list[Step]
+    excluded: list[Excluded]
+    input_tokens: int
+
+    def plan(self) -> Plan:
+        """The walk as the public value."""
+        return Plan(
+            self.course.name, self.course.group.policy_name,
+            tuple(_candidate(rank, step, self.course) for rank, step in enumerate(self.steps, 1)),
+            tuple(self.excluded), self.input_tokens,
+        )
+
+    def exclude(self, step: Step, rule: str, reason: str) -> None:
+        """Take `step` out of the walk, for a reason that only became known on the way."""
+        self.steps.remove(step)
+        self.excluded.append(excluded(step.place, rule, reason))
+
+
+def excluded(place: Place, rule: str, reason: str) -> Excluded:
+    """The public value for a place that will not be tried."""
+    deployment = place.deployment
+    return Excluded(deployment.name, rule, reason, deployment.provider, deployment.model)
+
+
+def _candidate(rank: int, step: Step, course: Course) -> Candidate:
+    deployment = step.place.deployment
+    return Candidate(
+        deployment.name, rank, step.cost, _health_word(step.health), _reason(course.group.policy_name, step),
+        deployment.provider, deployment.model,
+    )
+
+
+def _health_word(health: Snapshot) -> str:
+    if health.breaker != "closed":
+        return f"breaker {health.breaker}"
+    return "cooling down" if health.until else "healthy"
+
+
+def _reason(policy: str, step: Step) -> str:
+    if policy == "cheapest":
+        if step.cost is None:
+            return "unknown price, so it comes last"
+        return f"expected cost {step.cost}"
+    if policy == "fastest":
+        return "not measured yet" if step.health.seconds is None else f"about {step.health.seconds:.2f} s"
+    return {"ordered": "as written", "weighted": "drawn by weight"}.get(policy, f"by policy {policy}")
+
+
+# A rule looks at a place, a request and its estimated tokens and says why the place is out, or None.
+Exclusion = Callable[[Place, ChatRequest, int], "tuple[str, str] | None"]
+
+
+def make_walk(
+    course: Course,
+    request: ChatRequest,
+    stream: bool,
+    *,
+    most: Callable[[Place], int],
+    rules: Sequence[Exclusion],
+    random: Callable[[], float],
+) -> Walk:
+    """Order the places of `course` for one request, leaving out those that a rule excludes.
+
+    `most` says how many tokens an answer of a place may have.
+    """
+    count = tokens.input_tokens(request)
+    steps: dict[str, Step] = {}
+    out: list[Excluded] = []
+    for place in course.group.places():
+        found = next(filter(None, (rule(place, request, count) for rule in rules)), None)
+        if found:
+            out.append(excluded(place, *found))
+        else:
+            health = place.health.snapshot()
+            steps[place.deployment.name] = Step(place, expected_cost(place, most(place), count, health), health)
+    ordered = _order(course.group, steps, Context(random, stream, request))
+    return Walk(course, ordered, out, count)
+
+
+def _order(group: Group, steps: Mapping[str, Step], context: Context) -> list[Step]:
+    """The steps of a group in the order of its policy; a nested group counts as its first step."""
+    inner = [_members(member, steps, context) for member in group.members]
+    options = [
+        Option(found[0].place.deployment.name, group.weights[index], found[0].cost, found[0].health, index)
+        for index, found in enumerate(inner)
+        if found
+    ]
+    seen: dict[str, Step] = {}
+    for option in _ordered(group, options, context):
+        for step in inner[option.index]:
+            seen.setdefault(step.place.deployment.name, step)
+    return list(seen.values())
+
+
+def _ordered(group: Group, options: list[Option], context: Context) -> Sequence[Option]:
+    """What the policy makes of the options; one that loses, adds or repeats any is a PluginError."""
+    if len(options) < 2:
+        return options
+    order = group.policy.order(options, context)
+    if sorted(option.index for option in order) != [option.index for option in options]:
+        raise PluginError(f"policy {group.policy_name} did not return each of its options once", plugin=group.policy_name)
+    return order
+
+
+def _members(member: Place | Group, steps: Mapping[str, Step], context: Context) -> list[Step]:
+    if isinstance(member, Group):
+        return _order(member, steps, context)
+    step = steps.get(member.deployment.name)
+    return [step] if step else []
+
+
+def expected_cost(place: Place, most: int, count: int, health: Snapshot) -> Cost | None:
+    """What the request will cost about, in the router's currency: from the expected to the largest answer."""
+    price = place.deployment.price
+    if price is None or place.rate is None or not price.known:
+        return None
+    usual = min(most, round(health.output_tokens)) if health.output_tokens is not None else most
+    cost = price.of(count, usual)
+    if cost is None:
+        return None
+    return attrs.evolve(cost.times(place.rate, place.currency), estimated=True)

@@ -1,0 +1,42 @@
+"""How many tokens a text may be, without a tokenizer: an estimate for ranking and a bound for money.
+
+The estimate counts three quarters of a token for each character beyond ASCII and a quarter for each other one;
+`(len(utf-8) - len(text)) / 2` is the number of the former, exact for Chinese and slightly high for emoji. It
+is linear and costs about a microsecond. Every figure made from it is marked as estimated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from cnroute.chat import ChatRequest, Message
+from cnroute.codec import dumps
+
+_PER_MESSAGE = 4
+_BOUND_PER_MESSAGE = 16
+
+
+def estimate(text: str) -> float:
+    """About how many tokens `text` is."""
+    wide = (len(text.encode("utf-8", "surrogatepass")) - len(text)) / 2
+    return 0.75 * wide + 0.25 * (len(text) - wide)
+
+
+def input_tokens(request: ChatRequest) -> int:
+    """About how many tokens the prompt of `request` is, tools included."""
+    total = sum(estimate(text) for text in _texts(request.messages)) + _PER_MESSAGE * len(request.messages)
+    if request.tools:
+        total += estimate(dumps(request.tools).decode())
+    return max(1, round(total))
+
+
+def _texts(messages: Iterable[Message]) -> Iterable[str]:
+    for message in messages:
+        yield message.text
+        for call in message.tool_calls:
+            yield call.name + call.arguments
+
+
+def upper_bound(request: ChatRequest, body: bytes) -> int:
+    """More tokens than the prompt can be: bytes of everything sent, plus 16 per message (reliability S11)."""
+    return len(body) + _BOUND_PER_MESSAGE * len(request.messages)

@@ -1,0 +1,102 @@
+"""What one running call holds, and the one place where all of it is given back.
+
+Rules of this file (architecture, section 4)
+- The scope keeps the lease, the open stream and the deadline of the attempt that runs; moving on to another
+  attempt, or ending in any way, gives them back.
+- `cancel` may come from any thread; it wakes whoever waits for the wire. Only the consumer's thread advances
+  the flow; if none is inside the call, `cancel` ends the scope itself.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from cnroute.errors import CallError, HookError, error_for
+from cnroute.failures import Failure, FailureKind
+from cnroute.routing.deadline import Deadline
+from cnroute.routing.health import Lease
+
+K = FailureKind
+
+
+class Scope:
+    """The things of one call that must be given back."""
+
+    __slots__ = ("_deadline", "_lease", "_lock", "_reason", "_stream", "_waker", "__weakref__")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lease: Lease | None = None
+        self._stream: Any = None
+        self._deadline: Deadline | None = None
+        self._reason: Failure | None = None
+        self._waker: Callable[[], object] | None = None
+
+    def next_attempt(self, deadline: Deadline) -> None:
+        """Give back what the attempt before held; from now on `deadline` is the one to cancel."""
+        self.give_back()
+        with self._lock:
+            self._deadline = deadline
+            cancelled = self._reason is not None
+        if cancelled:
+            deadline.cancel()
+
+    def hold_lease(self, lease: Lease) -> None:
+        """Keep `lease` until the attempt is over."""
+        self._lease = lease
+
+    def hold_stream(self, stream: Any) -> None:
+        """Keep an open stream until the attempt is over."""
+        self._stream = stream
+
+    @property
+    def stream(self) -> Any:
+        """The stream that is open now."""
+        return self._stream
+
+    def take_stream(self) -> Any:
+        """The open stream, which the caller now has to close."""
+        stream, self._stream = self._stream, None
+        return stream
+
+    def give_back(self) -> None:
+        """Close the open stream and end the lease. May be called any number of times."""
+        stream = self.take_stream()
+        if stream is not None:
+            stream.close()
+        self.end_lease()
+
+    def end_lease(self) -> None:
+        """End the lease, if the flow has not done so with its outcome."""
+        lease, self._lease = self._lease, None
+        if lease is not None:
+            lease.end()
+
+    def cancel(self, kind: FailureKind = K.CANCELLED) -> None:
+        """End the call from any thread."""
+        with self._lock:
+            if self._reason is None:
+                self._reason = Failure(kind, "the call was cancelled", billing="none")
+            deadline = self._deadline
+        if deadline is not None:
+            deadline.cancel()
+
+    @property
+    def cancelled(self) -> bool:
+        """True once `cancel` was called."""
+        return self._reason is not None
+
+    def check(self) -> None:
+        """Raises CallCancelledError when the call was cancelled."""
+        if self._reason is not None:
+            raise error_for(self._reason)
+
+
+def transport_error(transport: Any, error: Exception) -> CallError:
+    """What an unexpected exception of a (foreign) transport becomes; one of ours stays as it is."""
+    if isinstance(error, CallError):
+        return error
+    name = type(transport).__name__
+    return HookError(f"transport {name} raised {type(error).__name__}: {error}", billing="unknown")

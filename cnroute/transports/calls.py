@@ -1,0 +1,322 @@
+"""One call over the wire: place, connection, head, body, and the one way back of all of them.
+
+Rules of this file
+- Every way out gives the place back exactly once. A connection is kept only after an answer that was read to its
+  framed end, with nothing behind it (U4 to U9).
+- Nothing here retries or follows a redirect, except the one resend on a stale connection (U14).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Any, Protocol, cast
+from urllib.parse import urlsplit
+
+from urllib3.response import HTTPResponse as Answer
+
+from cnroute.failures import Failure, FailureKind
+from cnroute.http import Headers, HttpRequest, HttpResponse
+from cnroute.settings import Limits
+from cnroute.transports import steps
+from cnroute.transports.bodies import PIECE, Framer, Inflate, decoder_of, framer_of
+from cnroute.transports.exchange import Deadline, Exchange
+from cnroute.transports.guarded import Guarded
+from cnroute.transports.places import Places, Token
+from cnroute.transports.steps import ERRORS, STALE, WireError
+
+K = FailureKind
+
+KEPT_OF_AN_ERROR = 65536
+_RESEND_WITHIN = 1.0
+_DRAIN_BYTES = 65536
+_DRAIN_SECONDS = 0.1
+# Statuses that promise no body, or none that means anything here (U8, U24).
+_NO_ANSWER = frozenset((204, 205, 304))
+
+
+class Bound(Protocol):
+    """What a call needs of its deployment's transport."""
+
+    limits: Limits
+    keepalive: bool
+    resend_stale: bool
+    places: Places[Guarded]
+    active: set[Call]
+
+    def path_of(self, url: str, /) -> str: ...  # noqa: D102
+    def headers_of(self, request: HttpRequest, /) -> dict[str, str]: ...  # noqa: D102
+    def new_connection(self) -> Guarded: ...  # noqa: D102
+
+
+class Call:
+    """One exchange with its place, its connection and its answer, from the first wait to the last byte."""
+
+    __slots__ = (
+        "__weakref__", "_busy", "_lock", "_token", "answer", "bound", "connection", "decoder", "ended", "exchange",
+        "framer", "resent", "size",
+    )
+
+    def __init__(self, bound: Bound, deadline: Deadline) -> None:
+        self.bound = bound
+        self.exchange = Exchange(deadline)
+        self.connection: Guarded | None = None
+        self.answer: Answer | None = None
+        self.framer: Framer | None = None
+        self.decoder: Inflate | None = None
+        self.resent = False
+        self.size = 0
+        self.ended = False
+        self._busy = True  # until the stream is handed out: who closes meanwhile only wakes the thread inside
+        self._lock = threading.Lock()
+        self._token: Token | None = None
+
+    # -- the head
+
+    def begin(self, request: HttpRequest) -> None:
+        """Take a place, send `request`, read the answer's head."""
+        path = self.bound.path_of(request.url)
+        self.exchange.deadline.on_cancel(self.exchange.cancel)
+        self.bound.active.add(self)
+        self._token = self.bound.places.take(self.exchange)
+        answer = self.answer = self._ask(request, path)
+        self.exchange.begin_body()
+        _check_status(answer)
+        self.framer = framer_of(answer.headers, answer.headers.getlist("content-length"))
+        self.decoder = decoder_of(answer.headers)
+
+    def _ask(self, request: HttpRequest, path: str) -> Answer:
+        connection = self.bound.places.idle_connection()
+        if connection is None:
+            return self._ask_on(self._connect(), request, path)
+        try:
+            return self._ask_on(connection, request, path)
+        except STALE:
+            if not self._may_resend():
+                raise
+        # Nothing came back and the peer was gone at once: it had closed before it saw the request (U14).
+        self._close_connection()
+        self.resent = self.exchange.deadline.resent = True
+        return self._ask_on(self._connect(), request, path)
+
+    def _may_resend(self) -> bool:
+        exchange = self.exchange
+        quick = exchange.step is steps.WRITE or exchange.deadline.now() - exchange.written <= _RESEND_WITHIN
+        return self.bound.resend_stale and quick and not exchange.received and not exchange.over()
+
+    def _connect(self) -> Guarded:
+        self.exchange.step = steps.TLS
+        connection = self.connection = self.bound.new_connection()
+        connection.exchange = self.exchange
+        self.exchange.begin_connect()
+        connection.connect()
+        return connection
+
+    def _ask_on(self, connection: Guarded, request: HttpRequest, path: str) -> Answer:
+        exchange = self.exchange
+        self.connection = connection
+        connection.exchange = exchange
+        exchange.hold(connection.sock)
+        exchange.begin_write()
+        whole = True
+        body: Any = request.body or None
+        if body is not None and not isinstance(body, bytes):
+            body = body.chunks() if callable(body.chunks) else body.chunks
+        try:
+            connection.request(
+                request.method, path, body, self.bound.headers_of(request), preload_content=False, decode_content=False
+            )
+        except (BrokenPipeError, ConnectionResetError):
+            whole = False  # the peer may have answered before it closed: read on (U16)
+        exchange.begin_head(whole=whole)
+        return connection.getresponse()
+
+    # -- the body
+
+    def read(self) -> bytes:
+        """What has arrived next, unpacked; b"" at the end of the body."""
+        framer, decoder = cast(Framer, self.framer), self.decoder
+        out = decoder.decode() if decoder is not None and decoder.waiting else b""
+        while not out:
+            if framer.done:
+                if decoder is not None:
+                    decoder.end()
+                return b""
+            data = cast(Guarded, self.connection).file.read1(PIECE)
+            out = framer.feed(data) if data else framer.end()
+            if out and decoder is not None:
+                out = decoder.decode(out)
+        return out
+
+    def whole(self) -> HttpResponse:
+        """The complete answer."""
+        answer = cast(Answer, self.answer)
+        limit = self.bound.limits.max_response_bytes
+        body = self._body(limit) if answer.status < 300 else self._body_of_error(min(limit, KEPT_OF_AN_ERROR))
+        self.end()
+        return HttpResponse(answer.status, Headers(answer.headers.items()), body, self.resent)
+
+    def _body(self, limit: int) -> bytes:
+        parts = []
+        while data := self.read():
+            self.count(len(data), limit)
+            parts.append(data)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _body_of_error(self, limit: int) -> bytes:
+        # The status says more than a failure in the rest of its body could, so what came is enough.
+        kept = b""
+        try:
+            while len(kept) < limit and (data := self.read()):
+                kept += data
+        except ERRORS:
+            if self.exchange.over():
+                raise
+        return kept[:limit]
+
+    def count(self, more: int, limit: int) -> None:
+        """Count decoded bytes against `limit`."""
+        self.size += more
+        if self.size > limit:
+            raise WireError(K.RESPONSE_TOO_LARGE, f"the answer is longer than {limit} bytes")
+
+    def read_piece(self) -> bytes:
+        """The same for a stream: counted, and the connection given back as soon as the end was seen."""
+        if not self._enter():
+            return self._read_after_end()
+        try:
+            data = self.read()
+            self.count(len(data), self.bound.limits.max_stream_bytes)
+        finally:
+            self.leave()
+        if not data or (cast(Framer, self.framer).done and self.decoder is None):
+            self.end()
+        return data
+
+    def _read_after_end(self) -> bytes:
+        if self.framer is not None and self.framer.done:
+            return b""
+        raise WireError(K.CANCELLED, "the stream is closed")
+
+    # -- the end
+
+    def _enter(self) -> bool:
+        with self._lock:
+            if self._busy:
+                raise RuntimeError("a stream is read by one thread at a time")
+            self._busy = not self.ended
+            return self._busy
+
+    def leave(self) -> None:
+        """The thread inside goes out; if somebody wanted to close meanwhile, now is the time."""
+        with self._lock:
+            self._busy = False
+        if self.exchange.closing:
+            self.end()
+
+    def close(self, *, drain: bool = False) -> None:
+        """End the exchange, from any thread; with `drain` read on for a moment so that the connection can be kept."""
+        with self._lock:
+            if self._busy:
+                # The thread that reads is woken and gives everything back: closing under its feet would not wake it.
+                self.exchange.stop()
+                return
+            if self.ended:
+                return
+            self._busy = True
+        try:
+            if drain:
+                self._drain()
+        finally:
+            self._busy = False
+            self.end()
+
+    def _drain(self) -> None:
+        framer, left = cast(Framer, self.framer), _DRAIN_BYTES
+        self.exchange.enter(steps.REST, _DRAIN_SECONDS)
+        try:
+            while not framer.done and left > 0:
+                data = cast(Guarded, self.connection).file.read1(left)
+                left -= len(data)
+                framer.feed(data) if data else framer.end()
+        except ERRORS:
+            return  # what cannot be read in time is closed
+
+    def fail(self, error: Exception) -> Failure:
+        """What `error` means; everything is given back."""
+        failure = self.exchange.failure(error)
+        self.end()
+        return failure
+
+    def end(self) -> None:
+        """Keep the connection if it is clean, else close it; give the place back. The first call counts."""
+        with self._lock:
+            if self.ended:
+                return
+            self.ended = True
+        try:
+            self._put_away()
+        finally:
+            self.exchange.finish()
+            self._free()
+
+    def _put_away(self) -> None:
+        connection, answer = self.connection, self.answer
+        self.exchange.hold(None)  # from here on a cancel must not touch the socket: it may serve another call
+        if connection is None or answer is None or not self._is_clean(connection):
+            self._close_connection()
+            return
+        answer.close()
+        del connection.exchange
+        self.bound.places.keep(connection)
+
+    def _is_clean(self, connection: Guarded) -> bool:
+        # http.client has closed the connection itself when the answer said so, or had no framing.
+        if connection.sock is None or not self.bound.keepalive or self.exchange.deadline.cancelled:
+            return False
+        if self.framer is None or not self.framer.done or self.framer.surplus or self.exchange.closing:
+            return False
+        connection.reader.ended = True
+        pending = getattr(connection.sock, "pending", None)
+        return not connection.file.peek(1) and not (pending and pending())
+
+    def _close_connection(self) -> None:
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            connection.close()
+            connection.close_file()
+        if self.answer is not None:
+            self.answer.close()
+
+    def _free(self) -> None:
+        self.bound.active.discard(self)
+        token, self._token = self._token, None
+        if token is not None:
+            token.give_back()
+
+    def drop(self) -> None:
+        """The stream was collected: end the exchange without waiting for any lock (U20)."""
+        if not self.ended:
+            self.ended = True
+            self.exchange.abandon()
+            self.exchange.finish()
+            self.bound.places.close_later(self._close_connection)
+            self._free()
+
+
+def _check_status(answer: Answer) -> None:
+    status = answer.status
+    if status < 200 or status > 599 or status in _NO_ANSWER:
+        raise WireError(K.PROTOCOL_ERROR, f"status {status} is no answer", status)
+    if 300 <= status < 400:
+        raise WireError(K.REDIRECT, f"status {status} {_target_of(answer.headers)}", status)
+
+
+def _target_of(headers: Mapping[str, str]) -> str:
+    """Scheme and host of a redirect, never its path or query (U2)."""
+    try:
+        parts = urlsplit(headers.get("location", ""))
+        host = parts.hostname
+    except ValueError:
+        host = None
+    return f"to {parts.scheme or 'the same scheme'}://{host}" if host else "without another host"

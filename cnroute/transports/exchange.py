@@ -1,0 +1,187 @@
+"""One exchange with a vendor: how long each step may still take, and how it is cancelled from another thread.
+
+Rules of this file
+- Every receive asks `allow()` first (U10). The flow may move the deadline while a stream is open, so it is read
+  afresh each time.
+- `cancel()` only shuts the socket down: `close()` would not wake a blocked read (U19). Waits that have no socket
+  look at the flag every TICK seconds.
+- The lock is re-entrant: a garbage collection inside `cancel()` may drop the stream of the same exchange.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import socket
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from cnroute.failures import Failure, FailureKind
+from cnroute.settings import Timeouts
+from cnroute.transports.steps import BODY, DNS, HEAD, POOL, WRITE, Step, failure_of
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+TICK = 0.1
+_FIRST_BYTE = 180.0
+
+
+class Deadline(Protocol):
+    """What a transport uses of a deadline (contract, section 6)."""
+
+    at: float
+    written: float | None
+    resent: bool
+
+    @property
+    def limits(self) -> Timeouts: ...  # noqa: D102
+    @property
+    def cancelled(self) -> bool: ...  # noqa: D102
+    def now(self) -> float: ...  # noqa: D102
+    def remaining(self) -> float: ...  # noqa: D102
+    def on_cancel(self, callback: Callable[[], object], /) -> None: ...  # noqa: D102
+
+
+class Exchange:
+    """The guard of one exchange. `received` counts bytes since the request was written."""
+
+    __slots__ = ("_by", "_idle", "_lock", "_socket", "closing", "deadline", "received", "step", "written")
+
+    def __init__(self, deadline: Deadline) -> None:
+        self.deadline = deadline
+        self.step: Step = POOL
+        self.received = 0
+        self.written = 0.0
+        self.closing = False
+        self._idle = deadline.limits.idle
+        self._by = deadline.now() + deadline.limits.pool
+        self._lock = threading.RLock()
+        self._socket: socket.socket | None = None
+
+    def enter(self, step: Step, limit: float) -> None:
+        """Begin `step`, which may take `limit` seconds."""
+        self.step = step
+        self._by = self.deadline.now() + limit
+
+    def begin_connect(self) -> None:
+        """DNS, all addresses, the proxy's tunnel and TLS share one limit (U13)."""
+        self.enter(DNS, self.deadline.limits.connect)
+
+    def begin_write(self) -> None:
+        """The connection stands; what is received from now on is the answer."""
+        self.received = 0
+        self.enter(WRITE, self.deadline.limits.write)
+
+    def begin_head(self, *, whole: bool) -> None:
+        """The request is written, as a `whole` or as far as the peer would take it (U16)."""
+        first_byte = self.deadline.limits.first_byte
+        self.enter(HEAD, _FIRST_BYTE if first_byte is None else first_byte)
+        self.written = self.deadline.now()
+        if whole:
+            self.deadline.written = self.written
+
+    def begin_body(self) -> None:
+        """The head is read; from now on only silence and the deadline count."""
+        self.step = BODY
+
+    def allow(self) -> float:
+        """How many seconds the next blocking step may take; raises TimeoutError when none is left."""
+        left = self.deadline.remaining()
+        if self.step is not BODY:
+            left = min(left, self._by - self.deadline.now())
+        if self.received and self._idle < left:
+            left = self._idle
+        if left <= 0 or self.closing:
+            raise TimeoutError
+        return left
+
+    def tick(self) -> float:
+        """Like `allow`, for waits that nobody can wake: at most TICK."""
+        return min(TICK, self.allow())
+
+    def over(self) -> bool:
+        """Whether nothing may follow: time is up, or somebody has cancelled."""
+        return self.closing or self.deadline.remaining() <= 0
+
+    def hold(self, sock: socket.socket | None) -> None:
+        """`sock` is what a cancel has to shut down; None: nothing is held any more."""
+        with self._lock:
+            self._socket = sock
+            if self.deadline.cancelled or self.closing:
+                shut(sock)
+
+    def cancel(self) -> None:
+        """Wake whoever waits for this exchange. Called by the deadline, from any thread."""
+        with self._lock:
+            shut(self._socket)
+
+    def finish(self) -> None:
+        """It is over. The deadline keeps our `cancel`: letting go of it here saves a cycle per call."""
+        with self._lock:
+            self._socket = None
+        del self.deadline
+
+    def abandon(self) -> None:
+        """From a finalizer: the peer sees the end now, and no lock is waited for (U20)."""
+        sock, self._socket = self._socket, None
+        shut(sock)
+
+    def stop(self) -> None:
+        """The same for a transport that is being closed, or a stream that is closed while it is read."""
+        self.closing = True
+        self.cancel()
+
+    def failure(self, error: Exception) -> Failure:
+        """What `error` means in the present step; after a cancel everything means `cancelled`."""
+        if self.deadline.cancelled or self.closing:
+            return Failure(
+                FailureKind.CANCELLED, f"cancelled: {self.step.name}", billing="unknown" if self.step.sent else "none"
+            )
+        failure = failure_of(error, self.step)
+        # Silence in the middle of a head is idleness; before its first byte it is waiting for it.
+        if failure.kind is FailureKind.FIRST_BYTE_TIMEOUT and self.received and self.deadline.now() < self._by:
+            failure.kind = FailureKind.IDLE_TIMEOUT
+        return failure
+
+
+def shut(sock: Any) -> None:
+    """End both directions of `sock`, and leave a TLS object alone: its owner may be reading (U19)."""
+    raw = getattr(sock, "socket", sock)  # urllib3's TLS inside TLS wraps a socket and is none
+    if isinstance(raw, socket.socket):
+        # OSError: not connected any more, or closed in the meantime, or detached in a forked child.
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(raw, socket.SHUT_RDWR)
+
+
+class GuardedReader(io.RawIOBase):
+    """The receiving side of a socket that asks the exchange before every receive (U10).
+
+    It holds the socket's own file object: http.client closes the socket itself as soon as it has read
+    `Connection: close`, and the answer must still be readable then. `ended`: give nothing more.
+    """
+
+    def __init__(self, sock: socket.socket, exchange: Exchange) -> None:
+        self.socket = sock
+        self._file: io.RawIOBase = sock.makefile("rb", buffering=0)
+        self._exchange = exchange
+        self.ended = False
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        """One receive, not longer than the exchange allows."""
+        if self.ended:
+            return 0
+        self.socket.settimeout(self._exchange.allow())
+        count: int = self._file.readinto(buffer)
+        self._exchange.received += count
+        return count
+
+    def close(self) -> None:
+        """Let go of the socket too; without this its descriptor lives until the next collection."""
+        self._file.close()
+        super().close()
