@@ -348,6 +348,10 @@ class Engine:
                 if self.host.observer_failures[name] == 1:
                     _observer_failed(name, error)
 
+    def places_in_all(self) -> int:
+        """How many calls may be in flight at once, over all deployments."""
+        return sum(place.deployment.limits.max_in_flight for place in self._places.values() if place.deployment.limits) or 32
+
     # -- running -----------------------------------------------------------------------------------------
 
     def enter(self, scope: Scope) -> None:

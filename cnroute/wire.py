@@ -170,8 +170,11 @@ def usage_from(
     given: object = None, made: object = None, total: object = None, cached: object = None, reasoning: object = None
 ) -> Usage | None:
     """A Usage of what is really known; None when nothing is."""
-    counts = [token_count(value) for value in (given, made, total, cached, reasoning)]
-    return None if all(count is None for count in counts[:3]) else Usage(*counts)
+    known = (token_count(given), token_count(made), token_count(total))
+    return None if known == _UNKNOWN else Usage(*known, token_count(cached), token_count(reasoning))
+
+
+_UNKNOWN = (None, None, None)
 
 
 def text_or_none(value: object) -> str | None:

@@ -11,7 +11,6 @@ from cnroute import catalogue
 from cnroute.money import Price
 from cnroute.providers.dashscope.models import family_of
 
-
 VENDORS = sorted(
     file.name.removesuffix(".toml") for file in resources.files(catalogue).iterdir() if file.name.endswith(".toml")
 )

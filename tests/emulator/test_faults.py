@@ -35,7 +35,7 @@ GOOD = [
     "json_as_text", "sse_on_plain", "plain_json_on_stream", "gzip", "deflate", "surplus_bytes", "bad_length:-5", "bad_length",
     "unknown_encoding", "two_lengths", "huge_length", "tiny_chunks", "tiny_chunks:1", "many_trailers", "missing_last_chunk",
     "content_type_missing", "short_body", "slow_body:0", "stream_missing_last_chunk", "stream_close_framed", "stream_length_framed",
-    "stream_pieces", "stream_drip", "stream_slow:0.01", "stream_roles_first", "stream_crlf", "stream_no_blank_lines", "stream_pinged",
+    "stream_pieces", "stream_slow:0.01", "stream_roles_first", "stream_crlf", "stream_no_blank_lines", "stream_pinged",
     "stream_spaced", "stream_bom", "stream_no_blank_end", "stream_done", "stream_no_finish", "stream_hang_after_end",
     "stream_junk_after_end", "ending_a", "ending_b", "ending_c", "ending_d", "ending_e",
 ]  # fmt: skip
@@ -406,11 +406,16 @@ def test_repeated_and_shrinking_snapshots(emulator: Emulator) -> None:
     assert len(shrinking[3]) < len(shrinking[2]) and shrinking[-1] == emulator.answer(QUESTION)
 
 
+def test_a_stream_byte_by_byte(emulator: Emulator) -> None:
+    outcome = client.ask(emulator, "minimax-legacy", "你好", fault="stream_drip", stream=True, total=5, quiet=0.5)
+    assert client.stream_text("minimax-legacy", outcome.body) == emulator.answer("你好") and b"\r\n1\r\n" in outcome.data
+
+
 def test_slow_things_take_their_time(emulator: Emulator) -> None:
     assert client.ask(emulator, "minimax-v2", fault="hang:0.2", quiet=1).seconds >= 0.2
     assert client.ask(emulator, "minimax-v2", fault="slow:0.2", quiet=1).seconds >= 0.2
-    dripped = client.ask(emulator, "minimax-legacy", fault="slow_body:0.001", total=5)
-    assert dripped.seconds > 0.2 and dripped.complete
+    dripped = client.ask(emulator, "minimax-legacy", "你好", fault="slow_body:0.01", total=0.2)
+    assert dripped.end == "flood" and dripped.body and not dripped.complete
     assert client.ask(emulator, "minimax-v2", fault="stream_slow:0.02", stream=True).seconds > 0.1
     assert client.ask(emulator, "minimax-legacy", fault="stream_drip:0.0001", stream=True, total=0.2).end == "flood"
 
@@ -479,7 +484,7 @@ def test_stream_faults_have_a_plain_equivalent(emulator: Emulator, fault: str) -
 
 def test_no_fault_is_missing_here() -> None:
     tested = {name.partition(":")[0] for name in [*GOOD, *STATUSES, *ENDS, *NO_ANSWERS, *ODD, *NAMED, *CODES, *BROKEN]}
-    tested |= {"error_in_200", "error_in_200_choices_null", "code_string", "error_with_text", "stream_cut_first", "stream_fin_first",
+    tested |= {"stream_drip", "error_in_200", "error_in_200_choices_null", "code_string", "error_with_text", "stream_cut_first", "stream_fin_first",
                "stream_error", "stream_error_only", "stream_error_first", "stream_role_then_error", "role_then_error", "stream_filtered",
                "stream_bare_error", "stream_junk", "stream_scalars", "stream_pings", "stream_endless", "stream_multiline_data",
                "stream_first_twice", "stream_shrink", "accept_close", "accept_reset", "accept_silent", "retry_after"}  # fmt: skip

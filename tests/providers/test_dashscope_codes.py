@@ -202,9 +202,12 @@ def test_the_key_is_never_in_a_failure() -> None:
 
 @pytest.mark.parametrize(
     ("body", "headers", "seconds"),
-    [({}, {"retry_after": "7"}, 7.0), ({}, {"retry_after_ms": "250"}, 0.25), ({"retry_after": 3}, {"retry_after": "7"}, 3),
-     ({"retry_after": "1.5"}, {}, 1.5), ({"retry_after": -1}, {}, None), ({}, {"retry_after": "abc"}, None),
-     ({}, {"retry_after": "9" * 400}, None), ({}, {}, None)],
+    [
+        ({}, {"retry_after": "7"}, 7.0), ({}, {"retry_after_ms": "250"}, 0.25),
+        ({"retry_after": 3}, {"retry_after": "7"}, 3), ({"retry_after": "1.5"}, {}, 1.5),
+        ({"retry_after": -1}, {}, None), ({}, {"retry_after": "abc"}, None),
+        ({}, {"retry_after": "9" * 400}, None), ({}, {}, None),
+    ],
 )  # fmt: skip
 def test_retry_after(body: dict[str, Any], headers: dict[str, str], seconds: float | None) -> None:
     """Seconds from the body or the headers; nothing absurd."""
@@ -213,7 +216,9 @@ def test_retry_after(body: dict[str, Any], headers: dict[str, str], seconds: flo
     assert failure.retry_after == seconds
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>502</html>", b"null", b"[]", b'"code"', b'{"code"', b"data:", b"data:x\n\n"])
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>502</html>", b"null", b"[]", b'"code"', b'{"code"', b"data:", b"data:x\n\n"]
+)
 def test_what_is_none_of_the_vendors_errors_is_left_to_the_default(body: bytes) -> None:
     """None, under every status."""
     assert all(mapped(body, status) is None for status in range(100, 600))
@@ -221,7 +226,8 @@ def test_what_is_none_of_the_vendors_errors_is_left_to_the_default(body: bytes) 
 
 def test_every_status_and_body() -> None:
     """Never raises; a message has at most 2,000 characters; failures pickle."""
-    bodies: list[Any] = [{"code": "Throttling", "message": "x" * 2**20}, {"code": {"a": 1}, "message": []}, {"error": 5}]
+    huge = {"code": "Throttling", "message": "x" * 2**20}
+    bodies: list[Any] = [huge, {"code": {"a": 1}, "message": []}, {"error": 5}]
     for status in range(100, 600):
         for body in bodies if status % 100 == 0 else bodies[1:]:
             failure = mapped(body, status)

@@ -86,7 +86,9 @@ def test_mutated_frames(case: dict[str, Any]) -> None:
             streamed(changed, {**case["request"]["parameters"], "n": len(changed) % 3})
 
 
-@pytest.mark.parametrize("parameters", [{"incremental_output": value, "n": n} for value in (True, False) for n in (1, "x", 2)])
+@pytest.mark.parametrize(
+    "parameters", [{"incremental_output": value, "n": n} for value in (True, False) for n in (1, "x", 2)]
+)
 def test_mutants_of_a_frame_with_everything(parameters: dict[str, Any]) -> None:
     """Several choices, tool calls, search results and an error at once."""
     calls = [{"index": 0, "id": "a", "function": {"name": "f", "arguments": "{}"}}]

@@ -29,6 +29,7 @@ class NotAnAnswer(Exception):
 @hookimpl
 def parse_response(response: HttpResponse, deployment: Deployment) -> ChatCompletion | Failure:
     """The completion, or a `bad_response` for a body that is no answer."""
+    body: Any = None
     try:
         body = response.json()
         return _completion(body, response)
@@ -36,8 +37,13 @@ def parse_response(response: HttpResponse, deployment: Deployment) -> ChatComple
         reason = error.message
     except NotAnAnswer as error:
         reason = str(error)
-    request_id = header_request_id(response.headers)
+    request_id = _request_id(body, response)
     return Failure(FailureKind.BAD_RESPONSE, reason, http_status=response.status, request_id=request_id)
+
+
+def _request_id(body: Any, response: HttpResponse) -> str | None:
+    said = text_or_none(body.get("request_id")) if isinstance(body, dict) else None
+    return said or header_request_id(response.headers)
 
 
 def _completion(body: Any, response: HttpResponse) -> ChatCompletion:
@@ -46,12 +52,11 @@ def _completion(body: Any, response: HttpResponse) -> ChatCompletion:
         raise NotAnAnswer("the answer has no output")
     choices = _choices(output)
     first = next((choice for choice in choices if choice.index == 0), choices[0])
-    said_id = text_or_none(body.get("request_id"))
     return ChatCompletion(
         text=first.message.text, reasoning=first.message.reasoning or "", tool_calls=first.message.tool_calls,
-        finish_reason=first.finish_reason, usage=usage_of(body.get("usage")), id=said_id,
-        request_id=said_id or header_request_id(response.headers), sources=tuple(sources_of(output)),
-        choices=choices if len(choices) > 1 else (), raw=body,
+        finish_reason=first.finish_reason, usage=usage_of(body.get("usage")),
+        id=text_or_none(body.get("request_id")), request_id=_request_id(body, response),
+        sources=tuple(sources_of(output)), choices=choices if len(choices) > 1 else (), raw=body,
     )  # fmt: skip
 
 

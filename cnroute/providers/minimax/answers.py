@@ -47,7 +47,8 @@ def usage_of(data: Mapping[str, Any]) -> Usage | None:
     if not total and not given and not made:
         return None
     cached = _detail(usage, "prompt_tokens_details", "cached_tokens")
-    return usage_from(given, made, total or None, cached, _detail(usage, "completion_tokens_details", "reasoning_tokens"))
+    reasoning = _detail(usage, "completion_tokens_details", "reasoning_tokens")
+    return usage_from(given, made, total or None, cached, reasoning)
 
 
 def _detail(usage: Mapping[str, Any], group: str, name: str) -> object:

@@ -26,7 +26,7 @@ NAME_OPTIONS = {
     "bot_name": f"the bot's name (default {BOT_NAME})",
     "user_name": f"the name of users whose message has none (default {USER_NAME})",
 }
-MASK_OPTION = {"mask_sensitive_info": "false: private data in answers is not replaced by * (the vendor's default is true)"}
+MASK_OPTION = {"mask_sensitive_info": "false: private data in answers is not replaced by * (the default is true)"}
 
 _OWN_FIELDS = ("model", "stream", "messages")
 

@@ -1,0 +1,323 @@
+"""The asynchronous router: the same flow as the synchronous one, with a driver that awaits.
+
+Over a synchronous transport the waiting happens in threads of the router's own; a transport with
+`is_async = True` is awaited directly. Cancelling the task frees the socket at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping
+from typing import Any, Self, Unpack
+
+from cnroute.arguments import CallArguments, Messages, with_call_arguments
+from cnroute.chat import ChatCompletion
+from cnroute.engine import Engine
+from cnroute.errors import CallError
+from cnroute.events import Delta
+from cnroute.flow.call import Call, call_flow
+from cnroute.flow.effects import Admit, Effect, Open, Read, Send, Sleep
+from cnroute.router import BaseRouter, StreamCore
+from cnroute.routing.deadline import Deadline
+from cnroute.routing.health import Lease, Refusal
+from cnroute.scope import Scope, transport_error
+from cnroute.transports.threaded import Threads
+
+_MOST_THREADS = 256
+
+
+class AsyncRouter(BaseRouter):
+    """The asynchronous twin of `Router`: the same names, arguments and errors. An asynchronous context manager."""
+
+    _asynchronous = True
+
+    @functools.cached_property
+    def _threads(self) -> Threads:
+        """As many threads as calls may be in flight; each is made when it is needed."""
+        return Threads(min(_MOST_THREADS, self._engine.places_in_all()))
+
+    @with_call_arguments
+    async def chat(self, messages: Messages, *, model: str, **arguments: Unpack[CallArguments]) -> ChatCompletion:
+        """One whole answer; see `Router.chat`. Cancelling the task frees the socket and stays a CancelledError."""
+        call = self._engine.call(messages, model, arguments, stream=False)
+        scope = Scope()
+        self._engine.enter(scope)
+        flow = call_flow(call)
+        driver = AsyncDriver(self._engine, self._threads, scope)
+        try:
+            return await run(flow, driver)
+        finally:
+            flow.close()
+            await driver.give_back()
+            self._engine.leave(scope)
+
+    @with_call_arguments
+    def stream(self, messages: Messages, *, model: str, **arguments: Unpack[CallArguments]) -> AsyncChatStream:
+        """A stream of deltas, not awaited: `async with router.stream(...) as stream`; see `Router.stream`."""
+        return AsyncChatStream(self._engine, self._engine.call(messages, model, arguments, stream=True), self._threads)
+
+    async def close(self) -> None:
+        """Cancel running calls, refuse new ones, close every connection."""
+        if self._engine.close():
+            closing = self._engine.transport.close()
+            if closing is not None:
+                await closing
+            self._threads.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.close()
+
+    def __del__(self) -> None:
+        threads = self.__dict__.get("_threads")
+        if threads is not None:
+            threads.close()
+
+
+async def run(flow: Generator[Effect, Any, ChatCompletion], driver: AsyncDriver) -> ChatCompletion:
+    """Await effects until the flow returns its answer or raises."""
+    advance: Callable[[Any], Effect] = flow.send
+    result: Any = None
+    while True:
+        try:
+            effect = advance(result)
+        except StopIteration as done:
+            return done.value  # type: ignore[no-any-return]
+        try:
+            result, advance = await driver.perform(effect), flow.send
+        except CallError as error:
+            result, advance = error, flow.throw
+
+
+class AsyncDriver:
+    """Performs effects by awaiting them; what must be given back goes into the scope."""
+
+    def __init__(self, engine: Engine, threads: Threads, scope: Scope) -> None:
+        self._clock = engine.clock
+        self._threads = threads
+        self._scope = scope
+        self._native = bool(getattr(engine.transport, "is_async", False))
+
+    async def perform(self, effect: Effect) -> Any:
+        """The effect's result. Raises CallError; anything else passes through untouched."""
+        try:
+            return await _PERFORM[effect.__class__](self, effect)
+        except asyncio.CancelledError:
+            self._scope.cancel()
+            raise
+
+    async def give_back(self) -> None:
+        """Close the open stream and end the lease."""
+        stream = self._scope.take_stream()
+        if stream is not None:
+            closing = stream.close()
+            if closing is not None:
+                await closing
+        self._scope.give_back()
+
+    async def _begin(self, deadline: Deadline) -> None:
+        await self.give_back()
+        self._scope.next_attempt(deadline)
+
+    async def _admit(self, effect: Admit) -> Any:
+        await self._begin(effect.deadline)
+        health = effect.place.health
+        lease = health.admit(probe=effect.probe)
+        if isinstance(lease, Refusal) and lease.reason == "full":
+            lease = await self._threads.run(_wait_for_place, effect, discard=_end)
+        if isinstance(lease, Lease):
+            self._scope.hold_lease(lease)
+        self._scope.check()
+        return lease
+
+    async def _send(self, effect: Send) -> Any:
+        return await self._call(effect.place.transport, "send", effect.request, effect.deadline)
+
+    async def _open(self, effect: Open) -> Any:
+        stream = await self._call(effect.place.transport, "open", effect.request, effect.deadline, discard=_close)
+        self._scope.hold_stream(stream)
+        self._scope.check()
+        return stream
+
+    async def _read(self, effect: Read) -> bytes:
+        self._scope.check()
+        data: bytes = await self._call(self._scope.stream, "read")
+        return data
+
+    async def _call(self, owner: Any, name: str, *args: Any, discard: Any = None) -> Any:
+        """Call a method of a transport or stream, awaited if it is native, in a thread if not."""
+        method = getattr(owner, name)
+        try:
+            if self._native:
+                return await method(*args)
+            return await self._threads.run(method, *args, discard=discard)
+        except Exception as error:  # noqa: BLE001 (a transport may be a stranger's)
+            self._scope.check()
+            raise transport_error(owner, error) from None
+
+    async def _sleep(self, effect: Sleep) -> None:
+        await self._begin(effect.deadline)
+        if self._clock is time:
+            await _sleep_until_cancelled(effect)
+        else:
+            self._clock.sleep(effect.seconds)
+        self._scope.check()
+
+
+async def _sleep_until_cancelled(effect: Sleep) -> None:
+    loop, woken = asyncio.get_running_loop(), asyncio.Event()
+    effect.deadline.on_cancel(lambda: loop.call_soon_threadsafe(woken.set))
+    try:
+        async with asyncio.timeout(effect.seconds):
+            await woken.wait()
+    except TimeoutError:
+        return
+
+
+def _wait_for_place(effect: Admit) -> Lease | Refusal:
+    return effect.place.health.admit(effect.deadline, probe=effect.probe)
+
+
+def _end(lease: Lease | Refusal) -> None:
+    if isinstance(lease, Lease):
+        lease.end()
+
+
+def _close(stream: Any) -> None:
+    stream.close()
+
+
+_PERFORM: Mapping[type, Callable[[AsyncDriver, Any], Awaitable[Any]]] = {
+    Admit: AsyncDriver._admit,  # noqa: SLF001 (the table of this class)
+    Send: AsyncDriver._send,  # noqa: SLF001
+    Open: AsyncDriver._open,  # noqa: SLF001
+    Read: AsyncDriver._read,  # noqa: SLF001
+    Sleep: AsyncDriver._sleep,  # noqa: SLF001
+}
+
+
+class AsyncChatStream(StreamCore):
+    """The asynchronous twin of `ChatStream`: `async for`, `async with`, `await start()`, `await close()`."""
+
+    def __init__(self, engine: Engine, call: Call, threads: Threads) -> None:
+        super().__init__(engine, call)
+        self._driver = AsyncDriver(engine, threads, self._scope)
+        self._inside = False
+        self._state = threading.Lock()
+
+    async def start(self) -> Self:
+        """Send, and wait for the first content (or the end). Once, before iterating."""
+        if self._begun:
+            raise RuntimeError("start() may be called once, before iterating")
+        await self._pump_alone()
+        if self._error is not None and not self._pending:
+            raise self._error
+        return self
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Delta:
+        if not self._pending and not self._over:
+            await self._pump_alone()
+        if self._pending and not (self._closed or self._scope.cancelled):
+            return self._take()
+        return self._finish()
+
+    def _finish(self) -> Delta:
+        if self._closed:
+            raise StopAsyncIteration
+        if self._error is not None:
+            raise self._error
+        self._scope.check()
+        raise StopAsyncIteration
+
+    async def _pump_alone(self) -> None:
+        if not self._enter():
+            raise RuntimeError("another task is iterating this stream; a stream has one consumer")
+        try:
+            await self._pump()
+        finally:
+            self._inside = False
+
+    def _enter(self) -> bool:
+        with self._state:
+            free, self._inside = not self._inside, True
+        return free
+
+    async def _pump(self) -> None:
+        """Perform effects until there are deltas or the end."""
+        if not self._begun:
+            self._begun = True
+            self._engine.enter(self._scope)
+        try:
+            while not self._over:
+                effect = self._effect if self._effect is not None else self._advance()
+                self._effect = None
+                if effect is not None and self._pending:
+                    self._effect = effect
+                    return
+                if effect is not None:
+                    await self._perform(effect)
+        except BaseException:
+            await self._abandon()
+            raise
+
+    async def _perform(self, effect: Effect) -> None:
+        try:
+            self._next = (self._flow.send, await self._driver.perform(effect))
+        except CallError as error:
+            self._next = (self._flow.throw, error)
+
+    async def texts(self) -> AsyncIterator[str]:
+        """The non-empty texts alone."""
+        async for delta in self:
+            if delta.text:
+                yield delta.text
+
+    async def close(self) -> None:
+        """The consumer is done: iteration stops without an error, the connection is given back or closed."""
+        self._closed = True
+        if not self._over:
+            self._scope.cancel()
+            if self._enter():
+                try:
+                    await self._abandon()
+                finally:
+                    self._inside = False
+
+    def cancel(self) -> None:
+        """End the stream from any task or thread; the consumer's next step raises CallCancelledError."""
+        if self._over:
+            return
+        self._scope.cancel()
+        if self._enter():
+            self._over, self._effect = True, None
+            self._flow.close()
+            self._give_back()
+            self._inside = False
+
+    async def _abandon(self) -> None:
+        if not self._over:
+            self._over, self._effect = True, None
+            self._flow.close()
+            await self._driver.give_back()
+            self._give_back()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.close()
+
+    def __del__(self) -> None:
+        if not self.__dict__.get("_over", True) and self._begun:
+            self._over = True
+            self._scope.cancel()
+            self._flow.close()
+            self._give_back()

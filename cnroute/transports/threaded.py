@@ -1,0 +1,109 @@
+"""Blocking work for an event loop: a few daemon threads of the router's own, never the loop's default ones.
+
+Rules of this file
+- Threads are made when they are needed, at most `most`, and end with `close` or with the process.
+- Context variables of the awaiting task are copied into the thread.
+- A result that nobody awaits any more is handed to `discard`, so that what it holds can be given back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import os
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+_Job = Callable[[], None]
+
+
+class Threads:
+    """Runs blocking functions for coroutines."""
+
+    def __init__(self, most: int, name: str = "cnroute") -> None:
+        self._most = most
+        self._name = name
+        self._reset()
+
+    def _reset(self) -> None:
+        self._pid = os.getpid()
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._made = 0
+        self._idle = 0
+        self._closed = False
+
+    async def run(self, function: Callable[..., T], *args: Any, discard: Callable[[T], object] | None = None) -> T:
+        """`function(*args)` in a thread. When the task is cancelled its result goes to `discard`."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        context = contextvars.copy_context()
+
+        def job() -> None:
+            result, error = None, None
+            try:
+                result = context.run(function, *args)
+            except BaseException as raised:  # noqa: BLE001 (it is handed to the awaiting task)
+                error = raised
+            try:
+                loop.call_soon_threadsafe(_deliver, future, result, error, discard)
+            except RuntimeError:  # the loop is closed: nobody awaits
+                _discard(result, error, discard)
+
+        self._put(job)
+        return await future
+
+    def close(self) -> None:
+        """Let the threads end as soon as they are idle."""
+        with self._lock:
+            self._closed = True
+            made = self._made
+        for _ in range(made):
+            self._jobs.put(None)
+
+    def _put(self, job: _Job) -> None:
+        if self._pid != os.getpid():
+            self._reset()
+        with self._lock:
+            start = self._idle == 0 and self._made < self._most
+            if start:
+                self._made += 1
+            else:
+                self._idle -= 1
+        self._jobs.put(job)
+        if start:
+            threading.Thread(target=_work, args=(self, self._jobs), name=f"{self._name}-{self._made}", daemon=True).start()
+
+    def idle(self) -> bool:
+        """Note that a thread is idle; False: it shall end."""
+        with self._lock:
+            self._idle += 1
+            return not self._closed
+
+
+def _work(threads: Threads, jobs: queue.SimpleQueue[_Job | None]) -> None:
+    while True:
+        job = jobs.get()
+        if job is None:
+            return
+        job()
+        del job
+        if not threads.idle():
+            return
+
+
+def _deliver(future: asyncio.Future[Any], result: Any, error: BaseException | None, discard: Any) -> None:
+    if future.done():
+        _discard(result, error, discard)
+    elif error is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(result)
+
+
+def _discard(result: Any, error: BaseException | None, discard: Any) -> None:
+    if error is None and result is not None and discard is not None:
+        discard(result)
