@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Self
 
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from cnroute.money import Bill, Cost
 
 ROLES = frozenset(("system", "user", "assistant", "tool"))
+
+
+def _tuple(values: Iterable[Any]) -> tuple[Any, ...]:
+    return tuple(values)
 
 
 @attrs.frozen
@@ -272,14 +276,14 @@ class ChatCompletion:
 
     text: str = ""
     reasoning: str = ""
-    tool_calls: tuple[ToolCall, ...] = attrs.field(default=(), converter=tuple)
+    tool_calls: tuple[ToolCall, ...] = attrs.field(default=(), converter=_tuple)
     finish_reason: str | None = None
     usage: Usage | None = None
     model: str | None = None
     id: str | None = None
     request_id: str | None = None
-    sources: tuple[Source, ...] = attrs.field(default=(), converter=tuple)
-    _choices: tuple[Choice, ...] = attrs.field(default=(), converter=tuple, alias="choices")
+    sources: tuple[Source, ...] = attrs.field(default=(), converter=_tuple)
+    _choices: tuple[Choice, ...] = attrs.field(default=(), converter=_tuple, alias="choices")
     raw: Any = attrs.field(default=None, repr=False)
     call_id: str | None = None
     provider: str | None = None

@@ -137,6 +137,22 @@ def secret_from(value: Any) -> Secret | None:
     return value if value is None or isinstance(value, Secret) else Secret(value)
 
 
+def _tuple(values: Iterable[Any]) -> tuple[Any, ...]:
+    return tuple(values)
+
+
+def _words(values: Iterable[str]) -> frozenset[str]:
+    return frozenset(values)
+
+
+def _optional_words(values: Iterable[str] | None) -> frozenset[str] | None:
+    return None if values is None else frozenset(values)
+
+
+def _defaults(values: Mapping[str, Any] | None) -> dict[str, Any]:
+    return dict(values or {})
+
+
 @attrs.frozen
 class TLS:
     """Certificates of one deployment. Verification cannot be switched off; `ca_file` replaces the trusted set."""
@@ -153,7 +169,7 @@ class ModelInfo:
     name: str
     context: int | None = None
     max_output: int | None = None
-    capabilities: frozenset[str] | None = attrs.field(default=None, converter=attrs.converters.optional(frozenset))
+    capabilities: frozenset[str] | None = attrs.field(default=None, converter=_optional_words)
     price: Price | None = None
     provider: str | None = None
     status: str | None = None
@@ -185,10 +201,10 @@ class ProviderInfo:
     base_url: str = ""
     env: Mapping[str, str] = attrs.field(factory=dict)
     options: Mapping[str, str] = attrs.field(factory=dict)
-    capabilities: frozenset[str] = attrs.field(default=frozenset(), converter=frozenset)
-    models: tuple[ModelInfo, ...] = attrs.field(default=(), converter=tuple)
-    required: tuple[str, ...] = attrs.field(default=(), converter=tuple)
-    url_options: tuple[str, ...] = attrs.field(default=(), converter=tuple)
+    capabilities: frozenset[str] = attrs.field(default=frozenset(), converter=_words)
+    models: tuple[ModelInfo, ...] = attrs.field(default=(), converter=_tuple)
+    required: tuple[str, ...] = attrs.field(default=(), converter=_tuple)
+    url_options: tuple[str, ...] = attrs.field(default=(), converter=_tuple)
 
     def model(self, name: str) -> ModelInfo | None:
         """What is known of the model `name`, if anything."""
@@ -302,7 +318,7 @@ class Deployment:
     limits: Limits | None = None
     breaker: Breaker | None = None
     rate_limit: RateLimit | None = None
-    defaults: Mapping[str, Any] = attrs.field(factory=dict, converter=lambda value: dict(value or {}))
+    defaults: Mapping[str, Any] = attrs.field(factory=dict, converter=_defaults)
     headers: Mapping[str, str] = attrs.field(factory=dict, converter=_headers, repr=False)
     tls: TLS | None = None
     proxy: str | None = attrs.field(default=None, repr=False)
@@ -311,6 +327,14 @@ class Deployment:
     def __attrs_post_init__(self) -> None:
         if self.base_url is not None:
             object.__setattr__(self, "base_url", checked_base_url(self.base_url, allow_http=self.allow_http))
+
+
+def _targets(value: object) -> tuple[Any, ...] | dict[str, Any]:
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise ConfigurationError("targets must be a list of names, or a mapping of name to weight", "targets")
+    return tuple(value)
 
 
 @attrs.frozen
@@ -323,19 +347,11 @@ class Route:
     """
 
     policy: str = "ordered"
-    targets: tuple[Any, ...] | Mapping[str, Any] = attrs.field(default=(), converter=lambda value: _targets(value))
-    fallback_on: frozenset[str] = attrs.field(default=frozenset(), converter=frozenset)
+    targets: tuple[Any, ...] | Mapping[str, Any] = attrs.field(default=(), converter=_targets)
+    fallback_on: frozenset[str] = attrs.field(default=frozenset(), converter=_words)
     fallback: Mapping[str, str] = attrs.field(factory=dict)
     timeouts: Timeouts | None = None
     retries: Retries | None = None
-    defaults: Mapping[str, Any] = attrs.field(factory=dict, converter=lambda value: dict(value or {}))
+    defaults: Mapping[str, Any] = attrs.field(factory=dict, converter=_defaults)
     knowledge_fallback: str = "same"
     settings: Mapping[str, Any] = attrs.field(factory=dict)
-
-
-def _targets(value: object) -> tuple[Any, ...] | dict[str, Any]:
-    if isinstance(value, Mapping):
-        return dict(value)
-    if isinstance(value, str) or not isinstance(value, Iterable):
-        raise ConfigurationError("targets must be a list of names, or a mapping of name to weight", "targets")
-    return tuple(value)

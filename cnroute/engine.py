@@ -32,7 +32,7 @@ from cnroute.plugins import PluginHost
 from cnroute.routing.deadline import Clock
 from cnroute.routing.fallback import table_for
 from cnroute.routing.health import Health
-from cnroute.routing.plan import Course, Group, Place, Plan, Walk, excluded, make_walk
+from cnroute.routing.plan import Course, Group, Place, Plan, Walk, make_walk
 from cnroute.routing.policies import POLICIES, Policy, weights_of
 from cnroute.scope import Scope
 from cnroute.settings import Breaker, Limits, Retries, Timeouts, nearest
@@ -40,6 +40,14 @@ from cnroute.settings import Breaker, Limits, Retries, Timeouts, nearest
 _USUAL_MAX_TOKENS = 2048
 _REASONING_MAX_TOKENS = 16384
 _MADE_PLACES = 1000
+
+
+def _mapping(value: Mapping[str, Any] | None) -> dict[str, Any]:
+    return dict(value or {})
+
+
+def _tuple(value: Iterable[Any]) -> tuple[Any, ...]:
+    return tuple(value)
 
 
 @attrs.define(eq=False)
@@ -51,13 +59,13 @@ class Settings:
     limits: Limits | None = None
     retries: Retries | None = None
     breaker: Breaker | None = attrs.field(factory=Breaker)
-    budgets: tuple[Any, ...] = attrs.field(default=(), converter=tuple)
+    budgets: tuple[Any, ...] = attrs.field(default=(), converter=_tuple)
     store: Any = None
     transport: Any = None
     plugins: Any = None
     currency: str = attrs.field(default="CNY", converter=currency_code)
-    exchange: Mapping[str, Any] = attrs.field(factory=dict, converter=lambda value: dict(value or {}))
-    defaults: Mapping[str, Any] = attrs.field(factory=dict, converter=lambda value: dict(value or {}))
+    exchange: Mapping[str, Any] = attrs.field(factory=dict, converter=_mapping)
+    defaults: Mapping[str, Any] = attrs.field(factory=dict, converter=_mapping)
     clock: Clock = time
     random: Any = None
     log_content: bool = False
@@ -188,7 +196,8 @@ class Engine:
             if course is not None:
                 self._courses[name] = course
         for name, place in self._places.items():
-            self._courses.setdefault(name, self._course(name, Group("ordered", POLICIES["ordered"](), (place,), (Decimal(1),)), Route()))
+            alone = Group("ordered", POLICIES["ordered"](), (place,), (Decimal(1),))
+            self._courses.setdefault(name, self._course(name, alone, Route()))
 
     def _named_course(self, name: str, written: Mapping[str, Any]) -> Course:
         checked_name(name, "a route's name")
@@ -282,7 +291,8 @@ class Engine:
         else:
             places = [place for place in self._places.values() if _serves(place, model)]
         if not places:
-            raise ModelNotFoundError(f"there is no route, deployment or model {model[:100]!r}{_suggest(model, self._names())}", billing="none")
+            near = _suggest(model, self._names())
+            raise ModelNotFoundError(f"there is no route, deployment or model {model[:100]!r}{near}", billing="none")
         policy = self.settings.policy
         group = Group(policy, self._policy(Route(policy)), tuple(places), (Decimal(1),) * len(places))
         return self._course(model, group, Route())
@@ -426,9 +436,11 @@ def _check_options(deployment: Deployment, info: Any) -> None:
             raise ConfigurationError(f"provider {deployment.provider} needs this option{hint}", f"options.{name}")
     for name in deployment.options:
         if info.options and name not in info.options:
-            raise ConfigurationError(f"provider {deployment.provider} has no option {name!r:.60}{_suggest(name, info.options)}", f"options.{name}")
+            near = _suggest(name, info.options)
+            raise ConfigurationError(f"provider {deployment.provider} has no option {name!r:.60}{near}", f"options.{name}")
     if "api_key" in info.env and deployment.api_key is None:
-        raise ConfigurationError(f"provider {deployment.provider} needs a key (its users keep it in {info.env['api_key']})", "api_key")
+        variable = info.env["api_key"]
+        raise ConfigurationError(f"provider {deployment.provider} needs a key (its users keep it in {variable})", "api_key")
 
 
 def _route(value: Any) -> Route:
@@ -473,7 +485,7 @@ def _fitted(place: Place, request: ChatRequest, course: Course) -> ChatRequest:
     """The request as this deployment's provider sees it: max_tokens filled in, only its own `extra`."""
     values: dict[str, Any] = {"max_tokens": _max_tokens(place, request, course)}
     for layer in reversed((place.deployment.defaults, *course.defaults)):
-        values.update({name: value for name, value in layer.items() if getattr(request, name, None) is None and name != "max_tokens"})
+        values.update({name: value for name, value in layer.items() if name != "max_tokens" and getattr(request, name) is None})
     if request.extra:
         values["extra"] = request.extra.get(place.deployment.provider, {})
     return attrs.evolve(request, **values)

@@ -60,6 +60,14 @@ class Headers(Mapping[str, str]):
         return f"Headers({self._values!r})"
 
 
+def _headers(value: Mapping[str, str]) -> Headers:
+    return value if isinstance(value, Headers) else Headers(value)
+
+
+def _size(body: bytes) -> str:
+    return f"<{len(body)} bytes>"
+
+
 @attrs.define
 class HttpRequest:
     """What a provider asks a transport to send. `adjusted` maps parameters to what was done with them."""
@@ -67,7 +75,7 @@ class HttpRequest:
     method: str
     url: str
     headers: Mapping[str, str] = attrs.field(factory=dict)
-    body: bytes = attrs.field(default=b"", repr=lambda body: f"<{len(body)} bytes>")
+    body: bytes = attrs.field(default=b"", repr=_size)
     adjusted: Mapping[str, str] = attrs.field(factory=dict)
 
     @classmethod
@@ -94,10 +102,8 @@ class HttpResponse:
     """A complete answer. `headers` ignore case, `body` is decoded from its content encoding."""
 
     status: int
-    headers: Mapping[str, str] = attrs.field(
-        factory=Headers, converter=lambda value: value if isinstance(value, Headers) else Headers(value)
-    )
-    body: bytes = attrs.field(default=b"", repr=lambda body: f"<{len(body)} bytes>")
+    headers: Mapping[str, str] = attrs.field(factory=Headers, converter=_headers)
+    body: bytes = attrs.field(default=b"", repr=_size)
     resent: bool = False
 
     @property

@@ -38,11 +38,12 @@ def amount(value: object, key: str) -> Decimal:
     return number
 
 
-def _rate(value: object, field: attrs.Attribute[Any]) -> Decimal | None:
-    return None if value is None else amount(value, field.name)
+def _rate(value: object) -> Decimal | None:
+    return None if value is None else amount(value, "an amount of a price")
 
 
-_RATE = attrs.Converter(_rate, takes_field=True)  # type: ignore[call-overload]
+def _per(value: object) -> Decimal:
+    return amount(value, "per")
 
 
 def _date(value: object) -> str | None:
@@ -68,9 +69,9 @@ class Tier:
     """Rates for requests of at most `up_to` input tokens (inclusive; None: no upper end)."""
 
     up_to: int | None = None
-    input: Decimal | None = attrs.field(default=None, converter=_RATE)
-    output: Decimal | None = attrs.field(default=None, converter=_RATE)
-    cached: Decimal | None = attrs.field(default=None, converter=_RATE)
+    input: Decimal | None = attrs.field(default=None, converter=_rate)
+    output: Decimal | None = attrs.field(default=None, converter=_rate)
+    cached: Decimal | None = attrs.field(default=None, converter=_rate)
 
 
 def _tiers(value: Iterable[Any]) -> tuple[Tier, ...]:
@@ -130,11 +131,11 @@ class Price:
     """
 
     currency: str = attrs.field(converter=currency_code)
-    input: Decimal | None = attrs.field(default=None, converter=_RATE)
-    output: Decimal | None = attrs.field(default=None, converter=_RATE)
-    per: Decimal = attrs.field(default=Decimal(1_000_000), converter=_RATE)
-    cached: Decimal | None = attrs.field(default=None, converter=_RATE)
-    search: Decimal | None = attrs.field(default=None, converter=_RATE)
+    input: Decimal | None = attrs.field(default=None, converter=_rate)
+    output: Decimal | None = attrs.field(default=None, converter=_rate)
+    per: Decimal = attrs.field(default=Decimal(1_000_000), converter=_per)
+    cached: Decimal | None = attrs.field(default=None, converter=_rate)
+    search: Decimal | None = attrs.field(default=None, converter=_rate)
     tiers: tuple[Tier, ...] = attrs.field(default=(), converter=_tiers)
     as_of: str | None = attrs.field(default=None, converter=_date)
     source: str | None = None

@@ -144,7 +144,7 @@ class PluginHost:
         """All prices that plugins load, as (provider, model, Price)."""
         for impl in self._manager.hook.load_prices.get_hookimpls():
             try:
-                yield from impl.function()
+                yield from list(impl.function())  # type: ignore[call-overload]
             except Exception as error:  # noqa: BLE001 (a plugin's code)
                 self._quarantine(impl.plugin_name, None, f"load_prices raised {type(error).__name__}: {clean_text(error)}")
 

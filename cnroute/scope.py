@@ -10,7 +10,6 @@ Rules of this file (architecture, section 4)
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from typing import Any
 
 from cnroute.errors import CallError, HookError, error_for
@@ -24,7 +23,7 @@ K = FailureKind
 class Scope:
     """The things of one call that must be given back."""
 
-    __slots__ = ("_deadline", "_lease", "_lock", "_reason", "_stream", "_waker", "__weakref__")
+    __slots__ = ("__weakref__", "_deadline", "_lease", "_lock", "_reason", "_stream")
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -32,7 +31,6 @@ class Scope:
         self._stream: Any = None
         self._deadline: Deadline | None = None
         self._reason: Failure | None = None
-        self._waker: Callable[[], object] | None = None
 
     def next_attempt(self, deadline: Deadline) -> None:
         """Give back what the attempt before held; from now on `deadline` is the one to cancel."""

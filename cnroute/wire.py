@@ -284,4 +284,4 @@ def _call_index(call: dict[str, Any], function: dict[str, Any], memory: dict[str
         return 0
     # Without an index a new id with a name begins a new call; everything else continues the last one.
     new = text_or_none(call.get("id")) and text_or_none(function.get("name"))
-    return last + 1 if new else last
+    return int(last) + 1 if new else int(last)

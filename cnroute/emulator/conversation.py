@@ -14,9 +14,7 @@ Messages = Sequence[Mapping[str, Any]]
 
 def last_user(messages: Messages) -> str:
     """The text of the last user message."""
-    return next(
-        (text_of(message.get("content")) for message in reversed(messages) if message.get("role") == "user"), ""
-    )
+    return next((text_of(message.get("content")) for message in reversed(messages) if message.get("role") == "user"), "")
 
 
 def tool_result(messages: Messages) -> str | None:

@@ -430,9 +430,7 @@ def _message_is_sound(request: Dashscope, message: Mapping[str, Any]) -> None:
     require(message.get("role") in roles, request.invalid(f"Role must be in {sorted(roles)}"))
     calls = message.get("role") == "assistant" and message.get("tool_calls") and request.family.parameters is None
     content = message.get("content")
-    require(
-        calls or (isinstance(content, str | list) and text_of(content)), request.invalid("content should not be empty.")
-    )
+    require(calls or (isinstance(content, str | list) and text_of(content)), request.invalid("content should not be empty."))
 
 
 def _parameters_are_listed(request: Dashscope) -> None:
@@ -483,9 +481,7 @@ def _json_is_mentioned(request: Dashscope) -> None:
     """JSON mode needs the word "json" in a message (error-code page)."""
     if (request.parameters.get("response_format") or {}).get("type") == "json_object":
         said = "".join(text_of(message.get("content")) for message in request.messages).lower()
-        refused = (
-            "'messages' must contain the word 'json' in some form, to use 'response_format' of type 'json_object'."
-        )
+        refused = "'messages' must contain the word 'json' in some form, to use 'response_format' of type 'json_object'."
         require("json" in said, request.invalid(refused))
 
 

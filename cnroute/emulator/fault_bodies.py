@@ -96,9 +96,7 @@ def huge_json(scene: Scene) -> Steps:
 Change = Callable[[JSON], None]
 
 
-def _changed(
-    scene: Scene, change: Change, transcode: Callable[[bytes], bytes] = bytes, *, silent: bool = False
-) -> Steps:
+def _changed(scene: Scene, change: Change, transcode: Callable[[bytes], bytes] = bytes, *, silent: bool = False) -> Steps:
     """The good answer after the change; ``silent`` says that no text is left in it."""
     sent = _changed_stream(scene, change, transcode) if scene.stream else _changed_document(scene, change, transcode)
     yield sent._replace(text="") if silent else sent
@@ -450,9 +448,7 @@ def forged_answer(scene: Scene) -> Steps:
     yield _whole(scene, _length(scene, 0), tail=sized(scene, forged, scene.dialect.json_type))
 
 
-@fault(
-    "bad_length", "a whole body with a Content-Length that is no length, then FIN", parameter="VALUE, abc unless told"
-)
+@fault("bad_length", "a whole body with a Content-Length that is no length, then FIN", parameter="VALUE, abc unless told")
 def bad_length(scene: Scene) -> Steps:
     yield _whole(scene, ("Content-Length", scene.parameter or "abc"))
     yield End()
@@ -508,9 +504,7 @@ def many_trailers(scene: Scene) -> Steps:
     yield Send(_chunked(scene, chunk(good_one.body), b"0\r\n" + trailers + b"\r\n"), good_one.text, good_one.usage, 200)
 
 
-@fault(
-    "missing_last_chunk", "a whole chunked body without its last chunk, then FIN", streamed="stream_missing_last_chunk"
-)
+@fault("missing_last_chunk", "a whole chunked body without its last chunk, then FIN", streamed="stream_missing_last_chunk")
 def missing_last_chunk(scene: Scene) -> Steps:
     yield from _cut(scene, _chunked(scene, chunk(payload(scene).body), b""), End())
 

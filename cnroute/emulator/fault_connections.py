@@ -40,9 +40,7 @@ def accept_silent(scene: Scene) -> Steps:
     yield Pause()
 
 
-@fault(
-    "close_before_read", "resets the connection before the body is read (all of it may be buffered already)", early=True
-)
+@fault("close_before_read", "resets the connection before the body is read (all of it may be buffered already)", early=True)
 def close_before_read(scene: Scene) -> Steps:
     yield End(reset=True)
 
@@ -228,9 +226,7 @@ def stale_drop_reset(scene: Scene) -> Steps:
     yield from [End(reset=True)] if scene.served else good(scene)
 
 
-@fault(
-    "stale_drop_late", "the same as stale_drop, some seconds after the request", parameter="SECONDS, 1.5 unless told"
-)
+@fault("stale_drop_late", "the same as stale_drop, some seconds after the request", parameter="SECONDS, 1.5 unless told")
 def stale_drop_late(scene: Scene) -> Steps:
     late: list[Step] = [Pause(scene.number(1.5)), End()]
     yield from late if scene.served else good(scene)

@@ -119,9 +119,7 @@ def http_500_huge(scene: Scene) -> Steps:
 
 @fault("http_400_dirty", "answers HTTP 400 whose message has newlines, ANSI codes, a fake log line and bidi marks")
 def http_400_dirty(scene: Scene) -> Steps:
-    yield _said(
-        scene, 400, "bad\r\n2026-01-01 00:00:00 ERROR paid twice\x1b[31mred\x1b[0m\u202eesrever\u2066\u2028end\x00"
-    )
+    yield _said(scene, 400, "bad\r\n2026-01-01 00:00:00 ERROR paid twice\x1b[31mred\x1b[0m\u202eesrever\u2066\u2028end\x00")
 
 
 @fault("http_401_echo", "answers HTTP 401 whose message repeats the key of the request")

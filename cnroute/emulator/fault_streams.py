@@ -128,9 +128,7 @@ def stream_fin_first(scene: Scene) -> Steps:
     yield End()
 
 
-@fault(
-    "stream_no_finish", "all content and a correct end of the body, but no finish reason", "stream", plain="no_finish"
-)
+@fault("stream_no_finish", "all content and a correct end of the body, but no finish reason", "stream", plain="no_finish")
 def stream_no_finish(scene: Scene) -> Steps:
     yield from flow(scene, scene.dialect.frames(finished=False), stream_head(scene), LAST_CHUNK)
 
@@ -193,9 +191,7 @@ def stream_role_then_error(scene: Scene) -> Steps:
     yield from flow(scene, [scene.dialect.opening(), failed], stream_head(scene), LAST_CHUNK)
 
 
-@fault(
-    "role_then_error", "the same as stream_role_then_error", "stream", plain="error_in_200", parameter="CODE or name"
-)
+@fault("role_then_error", "the same as stream_role_then_error", "stream", plain="error_in_200", parameter="CODE or name")
 def role_then_error(scene: Scene) -> Steps:
     yield from stream_role_then_error(scene)
 

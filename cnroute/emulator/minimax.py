@@ -202,9 +202,7 @@ class V2(MiniMax):
             input_tokens=conversation.input_tokens(body["messages"], body.get("tools")),
             result=conversation.tool_result(body["messages"]),
             tool=conversation.chosen_tool(body.get("tools"), body.get("tool_choice")),
-            limit=body.get("max_completion_tokens")
-            or body.get("max_tokens")
-            or (256 if not self.splits_usage else 2048),
+            limit=body.get("max_completion_tokens") or body.get("max_tokens") or (256 if not self.splits_usage else 2048),
             thinking=self.thinks,
             wrap=self._as_schema if body.get("response_format") else None,
         )
@@ -218,9 +216,7 @@ class V2(MiniMax):
     def usage(self, answer: Answer) -> JSON:
         if not self.splits_usage:
             return super().usage(answer)
-        thought = (
-            {"completion_tokens_details": {"reasoning_tokens": answer.reasoning_tokens}} if answer.reasoning else {}
-        )
+        thought = {"completion_tokens_details": {"reasoning_tokens": answer.reasoning_tokens}} if answer.reasoning else {}
         counts = {"total_tokens": answer.total_tokens, "total_characters": 0}
         return {**counts, "prompt_tokens": answer.input_tokens, "completion_tokens": answer.output_tokens, **thought}
 
@@ -351,9 +347,7 @@ def _ending_e(request: V2, answer: Answer, frames: list[Frame]) -> list[Frame]:
     usage = request.usage(answer)
     finish = {"finish_reason": answer.finish, "index": 0, "delta": {}}
     closing = Frame(request.envelope("chat.completion.chunk", [finish], None), ends=True)
-    counted = Frame(
-        request.envelope("chat.completion.chunk", [{"index": 0, "delta": {}}], usage), usage=usage, ends=True
-    )
+    counted = Frame(request.envelope("chat.completion.chunk", [{"index": 0, "delta": {}}], usage), usage=usage, ends=True)
     return [*frames, closing, counted]
 
 
@@ -616,9 +610,7 @@ def _input_fits(request: MiniMax) -> None:
     require(request.turn().input_tokens < window(request.ask.model), request.refusal("context_length"))
 
 
-V2_ROLES = frozenset(
-    {"system", "user", "assistant", "tool", "user_system", "group", "sample_message_user", "sample_message_ai"}
-)
+V2_ROLES = frozenset({"system", "user", "assistant", "tool", "user_system", "group", "sample_message_user", "sample_message_ai"})
 
 
 def _v2_messages_are_sound(request: V2) -> None:

@@ -41,9 +41,7 @@ BASES = {
 
 # The vendors' own paths work with and without the emulator's prefix.
 VENDOR_PATHS: dict[str, type[Dialect]] = {dashscope.PATH: dashscope.Dashscope, **minimax.PATHS}
-DIALECTS = {
-    prefix + path: dialect for path, dialect in VENDOR_PATHS.items() for prefix in ("", PREFIXES[dialect.provider])
-}
+DIALECTS = {prefix + path: dialect for path, dialect in VENDOR_PATHS.items() for prefix in ("", PREFIXES[dialect.provider])}
 MODEL_AT = re.compile(rb'"model"\s*:\s*"((?:[^"\\]|\\.)*)"')
 EARLY_BYTES = 65536
 PATIENCE = 0.5
@@ -284,9 +282,7 @@ class Connection:
         ask = self._ask(request, body if isinstance(body, dict) else {})
         dialect = kind(ask)
         entry = self._enter(request, kind.provider, ask.model, body if isinstance(body, dict) else data, dialect)
-        scene = Scene(
-            dialect, dialect.stream, request.keep_alive, self.served, self.emulator.pace, target=request.target
-        )
+        scene = Scene(dialect, dialect.stream, request.keep_alive, self.served, self.emulator.pace, target=request.target)
         scene.key = _bearer(request)
         self.served += 1
         return self._perform(self._steps(scene, body, entry), entry) and request.keep_alive
@@ -320,9 +316,7 @@ class Connection:
         number = self.emulator._log.number()
         return Ask(name, body, request.headers, request.query, self.emulator.seed, number, int(time.time()))
 
-    def _enter(
-        self, request: Head, provider: str, model: str, body: dict[str, Any] | bytes, dialect: Dialect | None
-    ) -> Received:
+    def _enter(self, request: Head, provider: str, model: str, body: dict[str, Any] | bytes, dialect: Dialect | None) -> Received:
         """A new entry of the log; the key itself is never kept."""
         headers = {name: value for name, value in request.headers.items() if name != "authorization"}
         entry = Received(
@@ -367,9 +361,7 @@ class Connection:
                 continue
             _note(entry, step)
             if following is None or (isinstance(following, End) and following.done):
-                self._settle(
-                    entry, "done"
-                )  # before the write: the client may look at the log as soon as it has the answer
+                self._settle(entry, "done")  # before the write: the client may look at the log as soon as it has the answer
             self.sock.sendall(step.data)
         return True
 
@@ -421,10 +413,7 @@ def _refused(scene: Scene, refusal: Refusal) -> Steps:
 
 def _refuse_http(status: int, message: str) -> Steps:
     body = message.encode()
-    yield Send(
-        head(status, [("Content-Type", "text/plain"), ("Content-Length", str(len(body))), ("Connection", "close")])
-        + body
-    )
+    yield Send(head(status, [("Content-Type", "text/plain"), ("Content-Length", str(len(body))), ("Connection", "close")]) + body)
     yield End()
 
 
@@ -448,9 +437,7 @@ def _control(emulator: Emulator, request: Head, body: bytes) -> Steps:
     """``GET requests``, ``GET connections``, ``POST script {model: [faults]}``, ``POST reset`` under ``/_emulator/``."""
     action = CONTROLS.get((request.method, request.path.removeprefix("/_emulator/")))
     try:
-        status, document = (
-            (200, action(emulator, _decode(body))) if action else (404, {"error": "unknown control path"})
-        )
+        status, document = (200, action(emulator, _decode(body))) if action else (404, {"error": "unknown control path"})
     except (UnknownFault, TypeError, AttributeError) as problem:
         status, document = 400, {"error": str(problem)}
     data = encode(document)
@@ -503,15 +490,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="cnroute emulate", description="A local server that speaks the vendors' dialects."
-    )
+    parser = argparse.ArgumentParser(prog="cnroute emulate", description="A local server that speaks the vendors' dialects.")
     parser.add_argument("--host", default="127.0.0.1", help="127.0.0.1 or ::1")
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--seed", type=int, default=0, help="changes wording and chance")
     parser.add_argument("--api-key", default=None, help="the only accepted key; any key but wrong-key unless given")
-    parser.add_argument(
-        "--weights", type=json.loads, default=None, help='JSON: {"ok": 9, "http_503": 1}, flat or by provider'
-    )
+    parser.add_argument("--weights", type=json.loads, default=None, help='JSON: {"ok": 9, "http_503": 1}, flat or by provider')
     parser.add_argument("--pace", type=float, default=0.0, help="seconds between the events of a stream")
     return parser.parse_args(argv)

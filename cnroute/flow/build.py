@@ -61,7 +61,8 @@ def _without(request: ChatRequest, error: UnsupportedRequestError, dropped: dict
     if not droppable or name in dropped:
         raise CannotBuild(error.failure()) from None
     dropped[name] = f"dropped: {error.reason or 'not supported'}"
-    return attrs.evolve(request, **{name: None})
+    lost: dict[str, Any] = {name: None}
+    return attrs.evolve(request, **lost)
 
 
 def _checked(place: Place, made: Any, dropped: Mapping[str, str]) -> HttpRequest:

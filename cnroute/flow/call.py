@@ -156,7 +156,8 @@ def _try(
         raise
     else:
         return _answered(call, step, run, completion, started, wall, lease)
-    return _failed(call, step, run, failure, started, wall, lease, pursuit)
+    _failed(call, step, run, failure, started, wall, lease, pursuit)
+    return None
 
 
 def _answered(

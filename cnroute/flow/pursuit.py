@@ -76,7 +76,7 @@ class Pursuit:
         seen.times += 1
         self._last = failure
         rule = self._rules[failure.kind]
-        if rule.next == "no" and rule.again == "no" or rule.next == "listed":
+        if rule.next == "listed" or (rule.next == "no" and rule.again == "no"):
             self._stopped = True
         elif rule.next == "larger":
             self._untried = [other for other in self._untried if _larger(other, step)]

@@ -148,7 +148,7 @@ class Reading:
         self._events += len(events)
         if self._events > _MAX_EVENTS:
             raise StreamFailed(Failure(K.RESPONSE_TOO_LARGE, "the stream has more than 1,000,000 events"))
-        return events  # type: ignore[no-any-return]
+        return events
 
     def _other(self, event: Any) -> None:
         """Every event that is not plain text after the commit."""

@@ -6,7 +6,7 @@ A user overrides rows per route: `Route(fallback={"bad_request": "next"}, fallba
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import attrs
 
@@ -99,7 +99,7 @@ def table_for(fallback_on: Iterable[str] = (), overrides: Mapping[str, str] | No
 
 
 # What a user may write for a row: the same deployment again and then the next, the next, or the end.
-_WORDS: Mapping[str, Mapping[str, str]] = {
+_WORDS: Mapping[str, Mapping[str, Any]] = {
     "again": {"again": "once", "next": "yes"},
     "next": {"again": "no", "next": "yes"},
     "stop": {"again": "no", "next": "no"},

@@ -30,7 +30,7 @@ class Option:
     name: str
     weight: Decimal = Decimal(1)
     cost: Cost | None = None
-    health: Snapshot = Snapshot()
+    health: Snapshot = attrs.field(factory=Snapshot)
     index: int = 0
 
 

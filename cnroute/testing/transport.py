@@ -48,9 +48,8 @@ class FakeTransport:
     """
 
     def __init__(self, answers: Any = (), *, chunk: int | None = None, advance: Callable[[str, SentRequest], None] | None = None):
-        self._answers = {None: deque(_listed(answers))} if not isinstance(answers, Mapping) or not _by_deployment(answers) else {
-            name: deque(_listed(value)) for name, value in answers.items()
-        }
+        by_name = answers if isinstance(answers, Mapping) and _by_deployment(answers) else {None: answers}
+        self._answers: dict[str | None, deque[Any]] = {name: deque(_listed(value)) for name, value in by_name.items()}
         self._chunk = chunk
         self._advance = advance
         self._lock = threading.Lock()
@@ -104,9 +103,8 @@ class _Bound:
 
     def send(self, request: HttpRequest, deadline: Deadline) -> HttpResponse:
         """The whole answer."""
-        sent, answer = self._next("send", request, deadline, stream=False)
-        if isinstance(answer, list):
-            raise AssertionError("a stream was scripted for a plain call")
+        _, answer = self._next("send", request, deadline, stream=False)
+        assert not isinstance(answer, list), "a stream was scripted for a plain call"
         status, headers, body = _parts(answer)
         return HttpResponse(status, headers, body)
 
@@ -165,15 +163,17 @@ def _is_pair(value: Any) -> bool:
 
 def _by_deployment(answers: Mapping[Any, Any]) -> bool:
     """A mapping whose values are answers or lists of answers, by deployment; JSON answers are put in a list."""
-    return all(isinstance(value, list | tuple | HttpResponse | BaseException | str | bytes) or callable(value) for value in answers.values())
+    return all(isinstance(value, _ANSWERS) or callable(value) for value in answers.values())
+
+
+_ANSWERS = (list, tuple, HttpResponse, BaseException, str, bytes)
 
 
 def _parts(answer: Any) -> tuple[int, Headers, bytes]:
     if isinstance(answer, HttpResponse):
         return answer.status, Headers(answer.headers), answer.body
     if _is_pair(answer):
-        status, _, body = _parts(answer[1])
-        return answer[0], Headers({"content-type": "application/json"}), body
+        return answer[0], Headers({"content-type": "application/json"}), _parts(answer[1])[2]
     if isinstance(answer, bytes | str):
         return 200, Headers({"content-type": "text/plain"}), answer.encode() if isinstance(answer, str) else answer
     return 200, Headers({"content-type": "application/json"}), json.dumps(answer, ensure_ascii=False).encode()

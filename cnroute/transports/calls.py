@@ -282,11 +282,13 @@ class Call:
 
     def _close_connection(self) -> None:
         connection, self.connection = self.connection, None
-        if connection is not None:
-            connection.close()
-            connection.close_file()
         if self.answer is not None:
             self.answer.close()
+        if connection is not None:
+            if self.exchange.step is steps.WRITE:
+                connection.reset_on_close()
+            connection.close()
+            connection.close_file()
 
     def _free(self) -> None:
         self.bound.active.discard(self)

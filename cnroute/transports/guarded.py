@@ -13,6 +13,7 @@ import http.client
 import io
 import os
 import socket
+import struct
 import sys
 import time
 from collections.abc import Callable
@@ -30,6 +31,7 @@ from cnroute.transports.exchange import Exchange, GuardedReader
 from cnroute.transports.steps import ERRORS, WireError
 
 _BUFFER = 16384
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, no seconds
 
 
 class _Opened:
@@ -98,6 +100,12 @@ class Guarded(HTTPConnection):
         file: io.BufferedReader | None = self.__dict__.get("file")
         if file is not None:
             file.close()
+
+    def reset_on_close(self) -> None:
+        """Throw away what was not sent: else the kernel goes on sending the request after the call has ended."""
+        raw = getattr(self.sock, "socket", self.sock)
+        if isinstance(raw, socket.socket) and raw.fileno() >= 0:
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
 
     def disown(self) -> None:
         """In a forked child: close our copies of the descriptors, and nothing else (U18)."""

@@ -119,7 +119,7 @@ def request_bytes(provider: str, base: str, document: Any, *, key: str = "k", st
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
-def read(sock: socket.socket, *, quiet: float = 0.1, total: float = 1.0, most: int = 600_000, after: float = 0.01) -> Outcome:
+def read(sock: socket.socket, *, quiet: float = 0.1, total: float = 1.0, most: int = 600_000, after: float = 0.004) -> Outcome:
     """Read until the end, ``quiet`` seconds of silence (``after`` a complete body), ``total`` seconds or ``most`` bytes."""
     begun = time.monotonic()
     seen = Outcome(b"", "flood", 0.0)
@@ -160,7 +160,9 @@ def ask(emulator: Any, provider: str, text: str = QUESTION, *, model: str = "", 
 MODES = [(provider, stream) for provider in PROVIDERS for stream in (False, True)]
 
 
-def ask_all(emulator: Any, fault: str = "", modes: Sequence[tuple[str, bool]] = MODES, **limits: Any) -> list[tuple[str, bool, Outcome]]:
+def ask_all(
+    emulator: Any, fault: str = "", modes: Sequence[tuple[str, bool]] = MODES, **limits: Any
+) -> list[tuple[str, bool, Outcome]]:
     """The same fault in all dialects, plain and streamed, at the same time."""
     with ThreadPoolExecutor(len(modes)) as pool:
         outcomes = pool.map(lambda mode: ask(emulator, mode[0], fault=fault, stream=mode[1], **limits), modes)
@@ -210,7 +212,13 @@ def _piece(document: Any) -> str:
     for choice in output.get("choices") or []:
         if "delta" in choice:
             delta = choice["delta"]
-            return delta if isinstance(delta, str) else (delta or {}).get("content", "") if (delta or {}).get("role") != "tool" else ""
+            return (
+                delta
+                if isinstance(delta, str)
+                else (delta or {}).get("content", "")
+                if (delta or {}).get("role") != "tool"
+                else ""
+            )
         if "messages" in choice:
             return "" if document.get("reply") else choice["messages"][0]["text"]
         if document.get("object") != "chat.completion" and "message" in choice:

@@ -30,7 +30,9 @@ def test_the_documented_example_comes_out_literally(emulator: Emulator, model: s
     """Seeds 002 and 000: request, answer and usage as printed on the pages."""
     outcome = client.exchange(emulator, P, {"model": model, **messages("You are a helpful assistant.", "你好")})
     document = outcome.json
-    assert document["output"] == {"choices": [{"message": {"content": "你好!今天我能帮你什么?", "role": "assistant"}, "index": 0, "finish_reason": "stop"}]}
+    assert document["output"] == {
+        "choices": [{"message": {"content": "你好!今天我能帮你什么?", "role": "assistant"}, "index": 0, "finish_reason": "stop"}]
+    }
     assert document["usage"] == usage == emulator.requests[0].usage
     assert re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", document["request_id"])
     assert outcome.headers["content-type"] == "application/json"
@@ -45,7 +47,9 @@ def test_qwen_answers_in_text_form_unless_told(emulator: Emulator) -> None:
 
 
 def test_a_prompt_is_a_message(emulator: Emulator) -> None:
-    assert client.text_in(client.exchange(emulator, P, {"model": "qwen-turbo", "input": {"prompt": "你好"}}).json) == emulator.answer("你好")
+    assert client.text_in(
+        client.exchange(emulator, P, {"model": "qwen-turbo", "input": {"prompt": "你好"}}).json
+    ) == emulator.answer("你好")
 
 
 def test_frames_are_written_as_dashscope_writes_them(emulator: Emulator) -> None:
@@ -61,7 +65,9 @@ def test_frames_are_written_as_dashscope_writes_them(emulator: Emulator) -> None
 def test_streams_are_cumulative_unless_told(emulator: Emulator) -> None:
     seen = client.events(client.ask(emulator, P, "你好", model="yi-large", stream=True).body)
     texts = [event["output"]["choices"][0]["message"]["content"] for event in seen]
-    assert all(later.startswith(earlier) for earlier, later in zip(texts, texts[1:], strict=False)) and texts[-1] == emulator.answer("你好")
+    assert all(later.startswith(earlier) for earlier, later in zip(texts, texts[1:], strict=False)) and texts[
+        -1
+    ] == emulator.answer("你好")
     assert [event["output"]["choices"][0]["finish_reason"] for event in seen] == ["null"] * (len(seen) - 1) + ["stop"]
     assert len({event["request_id"] for event in seen}) == 1
     counts = [event["usage"]["output_tokens"] for event in seen]
@@ -94,7 +100,18 @@ def test_thinking_comes_first_and_is_counted(emulator: Emulator) -> None:
     assert message["content"] == emulator.answer("你好") and "你好" in message["reasoning_content"]
     assert document["usage"]["output_tokens_details"]["reasoning_tokens"] > 0
     for incremental in (True, False):
-        seen = client.events(client.ask(emulator, P, "你好", model="qwen-plus", stream=True, enable_thinking=True, result_format="message", incremental_output=incremental).body)
+        seen = client.events(
+            client.ask(
+                emulator,
+                P,
+                "你好",
+                model="qwen-plus",
+                stream=True,
+                enable_thinking=True,
+                result_format="message",
+                incremental_output=incremental,
+            ).body
+        )
         parts = [event["output"]["choices"][0]["message"] for event in seen]
         thought = [part["reasoning_content"] for part in parts]
         assert ("".join(thought) if incremental else thought[-1]) == message["reasoning_content"]
@@ -131,8 +148,14 @@ def test_tools_are_called_and_their_results_used(emulator: Emulator) -> None:
     (called,) = choice["message"]["tool_calls"]
     assert choice["finish_reason"] == "tool_calls" and choice["message"]["content"] == ""
     assert (called["function"]["name"], json.loads(called["function"]["arguments"])) == ("get_weather", {"city": "上海"})
-    turns = [{"role": "user", "content": "上海天气"}, {**choice["message"]}, {"role": "tool", "content": "晴,23 度", "tool_call_id": called["id"]}]
-    after = client.exchange(emulator, P, {"model": "qwen-plus", "input": {"messages": turns}, "parameters": {"tools": TOOLS}}).json
+    turns = [
+        {"role": "user", "content": "上海天气"},
+        {**choice["message"]},
+        {"role": "tool", "content": "晴,23 度", "tool_call_id": called["id"]},
+    ]
+    after = client.exchange(
+        emulator, P, {"model": "qwen-plus", "input": {"messages": turns}, "parameters": {"tools": TOOLS}}
+    ).json
     assert "晴,23 度" in after["output"]["text"]
     none = client.ask(emulator, P, "上海天气", result_format="message", tools=TOOLS, tool_choice="none").json
     assert none["output"]["choices"][0]["finish_reason"] == "stop"
@@ -147,7 +170,9 @@ def test_a_forced_tool_is_called(emulator: Emulator) -> None:
 
 def test_streamed_tool_calls_are_fragments_or_snapshots(emulator: Emulator) -> None:
     def parts(incremental: bool) -> list[Any]:
-        body = client.ask(emulator, P, "上海天气", stream=True, result_format="message", tools=TOOLS, incremental_output=incremental).body
+        body = client.ask(
+            emulator, P, "上海天气", stream=True, result_format="message", tools=TOOLS, incremental_output=incremental
+        ).body
         seen = client.events(body)
         assert client.reasons(seen) == ["tool_calls"]
         return [call for event in seen for call in event["output"]["choices"][0]["message"].get("tool_calls", [])]

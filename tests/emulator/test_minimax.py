@@ -24,7 +24,9 @@ def test_v2_answers(emulator: Emulator) -> None:
     outcome = client.ask(emulator, V2, "你好")
     document = outcome.json
     assert (document["object"], document["base_resp"]) == ("chat.completion", {"status_code": 0, "status_msg": ""})
-    assert document["choices"][0]["finish_reason"] == "stop" and document["choices"][0]["message"]["content"] == emulator.answer("你好")
+    assert document["choices"][0]["finish_reason"] == "stop" and document["choices"][0]["message"]["content"] == emulator.answer(
+        "你好"
+    )
     assert document["usage"] == {"total_tokens": 9} and outcome.headers["trace-id"] == document["id"]
 
 
@@ -33,7 +35,10 @@ def test_v2_usage_is_split_from_text_01_on_and_thinks_from_m1_on(emulator: Emula
     assert document["usage"] == {"total_tokens": 9, "total_characters": 0, "prompt_tokens": 2, "completion_tokens": 7}
     assert "reasoning_content" not in document["choices"][0]["message"]
     document = client.ask(emulator, V2, "你好", model="MiniMax-M1").json
-    assert document["choices"][0]["message"]["reasoning_content"] and document["usage"]["completion_tokens_details"]["reasoning_tokens"] > 0
+    assert (
+        document["choices"][0]["message"]["reasoning_content"]
+        and document["usage"]["completion_tokens_details"]["reasoning_tokens"] > 0
+    )
 
 
 @pytest.mark.parametrize("ending", "abcde")
@@ -76,12 +81,19 @@ def test_v2_tools(emulator: Emulator) -> None:
     choice = client.ask(emulator, V2, "广州天气", tools=TOOLS).json["choices"][0]
     (called,) = choice["message"]["tool_calls"]
     assert choice["finish_reason"] == "tool_calls" and json.loads(called["function"]["arguments"]) == {"city": "广州"}
-    turns = [{"role": "user", "content": "广州天气"}, choice["message"], {"role": "tool", "content": "雨", "tool_call_id": called["id"]}]
+    turns = [
+        {"role": "user", "content": "广州天气"},
+        choice["message"],
+        {"role": "tool", "content": "雨", "tool_call_id": called["id"]},
+    ]
     after = client.exchange(emulator, V2, {"model": "abab6.5s-chat", "messages": turns, "tools": TOOLS}).json
     assert after["choices"][0]["message"]["content"].endswith("雨") and after["choices"][0]["finish_reason"] == "stop"
     assert client.ask(emulator, V2, "广州天气", tools=TOOLS, tool_choice="none").json["choices"][0]["finish_reason"] == "stop"
     text = [{"type": "function", "function": {"name": "f", "parameters": json.dumps(SCHEMA)}}]
-    assert client.ask(emulator, V2, "广州", tools=text).json["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"] == '{"city": "广州"}'
+    assert (
+        client.ask(emulator, V2, "广州", tools=text).json["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"]
+        == '{"city": "广州"}'
+    )
 
 
 def test_v2_streamed_tools(emulator: Emulator) -> None:
@@ -96,7 +108,10 @@ def test_v2_streamed_tools(emulator: Emulator) -> None:
 def test_v2_web_search_is_done_by_the_server(emulator: Emulator) -> None:
     body = client.ask(emulator, V2, "你好", stream=True, tools=[{"type": "web_search"}]).body
     asked, found, *rest = client.events(body)
-    assert asked["choices"][0]["finish_reason"] == "tool_calls" and asked["choices"][0]["delta"]["tool_calls"][0]["type"] == "web_search"
+    assert (
+        asked["choices"][0]["finish_reason"] == "tool_calls"
+        and asked["choices"][0]["delta"]["tool_calls"][0]["type"] == "web_search"
+    )
     assert found["choices"][0]["finish_reason"] == "stop" and found["choices"][0]["delta"]["role"] == "tool"
     assert {"title", "url"} <= set(json.loads(found["choices"][0]["delta"]["content"])[0])
     assert client.stream_text(V2, body) == emulator.answer("你好") and rest
@@ -104,14 +119,19 @@ def test_v2_web_search_is_done_by_the_server(emulator: Emulator) -> None:
 
 
 def test_v2_structured_answers(emulator: Emulator) -> None:
-    shape = {"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "object", "properties": {"name": {"type": "string"}}}}}
+    shape = {
+        "type": "json_schema",
+        "json_schema": {"name": "a", "schema": {"type": "object", "properties": {"name": {"type": "string"}}}},
+    }
     document = client.ask(emulator, V2, "你好", model="MiniMax-Text-01", response_format=shape).json
     assert set(json.loads(client.text_in(document))) == {"name"}
 
 
 def test_v2_parts_and_limits(emulator: Emulator) -> None:
     turns = [{"role": "user", "content": [{"type": "text", "text": "你好"}, {"type": "image_url", "image_url": {}}]}]
-    assert client.text_in(client.exchange(emulator, V2, {"model": "abab6.5s-chat", "messages": turns}).json) == emulator.answer("你好")
+    assert client.text_in(client.exchange(emulator, V2, {"model": "abab6.5s-chat", "messages": turns}).json) == emulator.answer(
+        "你好"
+    )
     for name in ("max_tokens", "max_completion_tokens"):
         choice = client.ask(emulator, V2, "你好", **{name: 2}).json["choices"][0]
         assert choice["finish_reason"] == "length" and choice["message"]["content"] == answers.shorten(emulator.answer("你好"), 2)
@@ -123,14 +143,19 @@ def test_v2_parts_and_limits(emulator: Emulator) -> None:
 def test_pro_answers(emulator: Emulator) -> None:
     document = client.ask(emulator, PRO, "帮我用英文翻译下面这句话:我是谁").json
     assert document["reply"] == "Who am I?" and document["base_resp"] == {"status_code": 0, "status_msg": ""}
-    assert document["choices"] == [{"finish_reason": "stop", "messages": [{"sender_type": "BOT", "sender_name": "MM", "text": "Who am I?"}]}]
+    assert document["choices"] == [
+        {"finish_reason": "stop", "messages": [{"sender_type": "BOT", "sender_name": "MM", "text": "Who am I?"}]}
+    ]
     assert set(document["usage"]) == {"total_tokens"} and document["id"]
 
 
 def test_pro_streams_repeat_everything_at_the_end(emulator: Emulator) -> None:
     body = client.ask(emulator, PRO, "你好", stream=True).body
     *increments, last = client.events(body)
-    assert all(one["reply"] == "" and "usage" not in one and "id" not in one and "finish_reason" not in one["choices"][0] for one in increments)
+    assert all(
+        one["reply"] == "" and "usage" not in one and "id" not in one and "finish_reason" not in one["choices"][0]
+        for one in increments
+    )
     assert client.stream_text(PRO, body) == last["reply"] == last["choices"][0]["messages"][0]["text"] == emulator.answer("你好")
     assert last["usage"]["total_tokens"] and last["choices"][0]["finish_reason"] == "stop" and b"[DONE]" not in body
 
@@ -139,7 +164,11 @@ def test_pro_functions(emulator: Emulator) -> None:
     document = client.ask(emulator, PRO, "成都天气", functions=FUNCTIONS).json
     called = document["function_call"]
     assert document["choices"][0]["finish_reason"] == "stop" and document["reply"] == ""
-    assert document["choices"][0]["messages"][0]["function_call"] == called == {"name": "get_weather", "arguments": '{"city": "成都"}'}
+    assert (
+        document["choices"][0]["messages"][0]["function_call"]
+        == called
+        == {"name": "get_weather", "arguments": '{"city": "成都"}'}
+    )
     turns = [{"sender_type": "USER", "sender_name": "小明", "text": "成都天气"},
              {"sender_type": "BOT", "sender_name": "MM", "text": "", "function_call": called},
              {"sender_type": "FUNCTION", "sender_name": "get_weather", "text": "多云"}]  # fmt: skip
@@ -147,7 +176,12 @@ def test_pro_functions(emulator: Emulator) -> None:
     assert "多云" in after["reply"]
     assert "function_call" not in client.ask(emulator, PRO, "x", functions=FUNCTIONS, function_call={"type": "none"}).json
     two = [*FUNCTIONS, {"name": "other", "parameters_str": "{}"}]
-    assert client.ask(emulator, PRO, "x", functions=two, function_call={"type": "specific", "name": "other"}).json["function_call"]["name"] == "other"
+    assert (
+        client.ask(emulator, PRO, "x", functions=two, function_call={"type": "specific", "name": "other"}).json["function_call"][
+            "name"
+        ]
+        == "other"
+    )
 
 
 def test_pro_streamed_function_calls_grow(emulator: Emulator) -> None:
@@ -164,7 +198,9 @@ def test_pro_glyph_masking_plugins_and_limits(emulator: Emulator) -> None:
         body["reply_constraints"].update({"glyph": glyph} if glyph else {})
         return client.exchange(emulator, PRO, body).json
 
-    assert reply("你好", glyph={"type": "raw", "raw_glyph": "译文:{{gen 'content'}}"})["reply"] == "译文:" + emulator.answer("你好")
+    assert reply("你好", glyph={"type": "raw", "raw_glyph": "译文:{{gen 'content'}}"})["reply"] == "译文:" + emulator.answer(
+        "你好"
+    )
     shaped = reply("你好", glyph={"type": "json_value", "json_properties": {"a": {"type": "string"}, "b": {"type": "string"}}})
     assert set(json.loads(shaped["reply"])) == {"a", "b"}
     assert "me@example.com" not in reply("写信给 me@example.com")["reply"]
@@ -212,12 +248,16 @@ def test_legacy_streams_have_single_newlines_unless_told(emulator: Emulator) -> 
 def test_legacy_beams(emulator: Emulator) -> None:
     one = client.ask(emulator, LEGACY, "你好", model="abab5.5s-chat").json
     document = client.ask(emulator, LEGACY, "你好", model="abab5.5s-chat", beam_width=3).json
-    assert [choice["index"] for choice in document["choices"]] == [0, 1, 2] and document["choices"][0]["text"] == document["reply"]
+    assert [choice["index"] for choice in document["choices"]] == [0, 1, 2] and document["choices"][0]["text"] == document[
+        "reply"
+    ]
     assert document["usage"]["total_tokens"] > one["usage"]["total_tokens"]
 
 
 def test_legacy_takes_the_pro_form_of_seed_003_as_a_whole(emulator: Emulator) -> None:
-    document = client.exchange(emulator, LEGACY, {**client.body_for(PRO, "齐天是谁"), "model": "abab5.5-chat", "beam_width": 1}).json
+    document = client.exchange(
+        emulator, LEGACY, {**client.body_for(PRO, "齐天是谁"), "model": "abab5.5-chat", "beam_width": 1}
+    ).json
     assert "齐天" in document["reply"] and "text" in document["choices"][0]
     body = client.body_for(PRO)
     del body["reply_constraints"]
@@ -270,7 +310,9 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("provider", "change", "part"), REFUSED, ids=[f"{row[0]}-{number}" for number, row in enumerate(REFUSED)])
+@pytest.mark.parametrize(
+    ("provider", "change", "part"), REFUSED, ids=[f"{row[0]}-{number}" for number, row in enumerate(REFUSED)]
+)
 def test_refusals(emulator: Emulator, provider: str, change: dict[str, Any], part: str) -> None:
     """HTTP 200 and 2013 with a message that names the trouble."""
     body = {name: value for name, value in {**client.body_for(provider), **change}.items() if value is not None}
@@ -288,7 +330,9 @@ def test_edges_that_are_allowed(emulator: Emulator, provider: str) -> None:
 @pytest.mark.parametrize("provider", [V2, PRO, LEGACY])
 def test_keys_and_groups(emulator: Emulator, provider: str) -> None:
     def code(key: str, path: str = client.PATHS[provider]) -> int:
-        data = client.request_bytes(provider, "/v1", client.body_for(provider), key=key).replace(client.PATHS[provider].encode(), path.encode(), 1)
+        data = client.request_bytes(provider, "/v1", client.body_for(provider), key=key).replace(
+            client.PATHS[provider].encode(), path.encode(), 1
+        )
         with client.socket.create_connection(("127.0.0.1", emulator.port)) as sock:
             sock.sendall(data)
             outcome = client.read(sock)

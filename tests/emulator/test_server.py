@@ -210,7 +210,9 @@ def test_a_hundred_connections_at_once(emulator: Emulator) -> None:
     assert [entry.number for entry in emulator.requests] == list(range(1, 101))
 
 
-@pytest.mark.parametrize("fault", ["hang", "slow_headers", "stream_pings", "endless_body", "stream_endless", "half_body_hang", "never_reads"])
+@pytest.mark.parametrize(
+    "fault", ["hang", "slow_headers", "stream_pings", "endless_body", "stream_endless", "half_body_hang", "never_reads"]
+)
 def test_close_ends_hanging_faults_within_a_second(fault: str) -> None:
     running = Emulator().start()
     socks = []
@@ -241,7 +243,10 @@ def test_closing_without_starting_and_starting_twice() -> None:
 
 
 def test_the_control_paths(emulator: Emulator) -> None:
-    assert _control(emulator.port, "POST", "script", {"qwen-plus": ["http_503"], "@connect": []}) == (200, {"scripted": ["qwen-plus", "@connect"]})
+    assert _control(emulator.port, "POST", "script", {"qwen-plus": ["http_503"], "@connect": []}) == (
+        200,
+        {"scripted": ["qwen-plus", "@connect"]},
+    )
     assert client.ask(emulator, "dashscope").status == 503
     status, entries = _control(emulator.port, "GET", "requests")
     assert status == 200 and entries[0]["fault"] == "http_503" and entries[0]["ended"] == "done"
@@ -286,12 +291,21 @@ def test_wrong_usage_of_the_program_is_exit_2(arguments: list[str]) -> None:
 def test_the_emulator_imports_the_standard_library_only() -> None:
     """A second reading of the documents must not lean on the first one."""
     code = "import sys, cnroute.emulator; print([name for name in sys.modules if name.split('.')[0] in ('attrs', 'attr', 'urllib3', 'pluggy', 'cattrs', 'structlog') or (name.startswith('cnroute.') and not name.startswith('cnroute.emulator'))])"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
     assert done.stdout.strip() == "[]"
 
 
 def test_every_fault_has_a_description() -> None:
-    assert all(len(fault.description) > 5 and fault.applies in ("both", "plain", "stream", "connection") for fault in FAULTS.values())
+    assert all(
+        len(fault.description) > 5 and fault.applies in ("both", "plain", "stream", "connection") for fault in FAULTS.values()
+    )
     assert all(not fault.plain or fault.plain.partition(":")[0] in FAULTS for fault in FAULTS.values())
     assert all(not fault.streamed or fault.streamed in FAULTS for fault in FAULTS.values())
 

@@ -34,7 +34,8 @@ def call(model: str, **options: Any) -> Any:
 
 def text(response: Any) -> str:
     """Qwen answers in text form unless told, the others in message form."""
-    return response.output.text or response.output.choices[0].message.content
+    output = response.output
+    return output.choices[0].message.content if output.choices else output.text
 
 
 def reason(response: Any) -> str:
@@ -103,7 +104,12 @@ def test_a_wrong_key(emulator: Emulator) -> None:
 
 
 def test_tools_and_thinking(emulator: Emulator) -> None:
-    tools = [{"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}}]
+    tools = [
+        {
+            "type": "function",
+            "function": {"name": "get_weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}},
+        }
+    ]
     called = call("qwen-plus", result_format="message", tools=tools).output.choices[0].message.tool_calls[0]
     assert called["function"] == {"name": "get_weather", "arguments": '{"city": "北京"}'}
     parts = list(call("qwen-plus", stream=True, result_format="message", incremental_output=True, enable_thinking=True))

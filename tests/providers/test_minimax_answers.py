@@ -66,8 +66,9 @@ def call(name: str = "f", arguments: Any = "{}", **fields: Any) -> dict[str, Any
 @pytest.mark.parametrize(
     ("mark", "called", "word"),
     [
-        ("stop", False, "stop"), ("stop", True, "tool_calls"), ("length", True, "length"), ("max_output", False, "length"),
-        ("tool_calls", False, "tool_calls"), ("content_filter", False, "content_filter"), ("sensitive", False, None),
+        ("stop", False, "stop"), ("stop", True, "tool_calls"), ("length", True, "length"),
+        ("max_output", False, "length"), ("tool_calls", False, "tool_calls"),
+        ("content_filter", False, "content_filter"), ("sensitive", False, None),
         (None, True, None),
     ],
 )  # fmt: skip
@@ -215,8 +216,10 @@ def test_v2_running_usage() -> None:
 def test_v2_tool_fragments() -> None:
     """Fragments without index and with an empty id continue the call before."""
     events = play(
-        v2, chunk(tool_calls=[call("f", "", id="c1", index=0)]), chunk(tool_calls=[{"id": "", "function": {"arguments": "{"}}]),
-        chunk(tool_calls=[{"function": {"arguments": "}"}}]), chunk(tool_calls=[call("g", {"a": 1}, id="c2")]),
+        v2, chunk(tool_calls=[call("f", "", id="c1", index=0)]),
+        chunk(tool_calls=[{"id": "", "function": {"arguments": "{"}}]),
+        chunk(tool_calls=[{"function": {"arguments": "}"}}]),
+        chunk(tool_calls=[call("g", {"a": 1}, id="c2")]),
         chunk("stop", content=None),
     )  # fmt: skip
     assert [(event.index, event.id, event.name, event.arguments) for event in events[:-1]] == [

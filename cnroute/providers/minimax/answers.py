@@ -27,6 +27,9 @@ _FINISH = {
 SERVER_FUNCTION = "plugin_"
 
 
+_COUNTS = ("prompt_tokens", "completion_tokens", "total_tokens")
+
+
 def end_mark(value: object) -> str | None:
     """The vendor's finish reason; None while the answer goes on."""
     return value if isinstance(value, str) and value and value != "null" else None
@@ -41,9 +44,10 @@ def finish_reason(mark: object, called: bool) -> str | None:
 def usage_of(data: Mapping[str, Any]) -> Usage | None:
     """The tokens that an answer or a frame speaks of; older models give a total only."""
     usage = data.get("usage")
-    if not isinstance(usage, dict):
+    # The placeholder stands in every increment: decide it first.
+    if not isinstance(usage, dict) or not any(map(usage.get, _COUNTS)):
         return None
-    given, made, total = (token_count(usage.get(key)) for key in ("prompt_tokens", "completion_tokens", "total_tokens"))
+    given, made, total = (token_count(usage.get(key)) for key in _COUNTS)
     if not total and not given and not made:
         return None
     cached = _detail(usage, "prompt_tokens_details", "cached_tokens")

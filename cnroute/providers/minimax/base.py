@@ -91,9 +91,7 @@ def posted(
     own = [field for field in _OWN_FIELDS if field in request.extra]
     if own:
         raise UnsupportedRequestError("extra", f"{own[0]} is set by the call itself, not by extra")
-    return HttpRequest.post_json(
-        url, merged(body, request.extra), bearer=deployment.api_key, adjusted=adjusted
-    )
+    return HttpRequest.post_json(url, merged(body, request.extra), bearer=deployment.api_key, adjusted=adjusted)
 
 
 def endpoint(deployment: Deployment, path: str) -> str:
