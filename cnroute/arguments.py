@@ -109,23 +109,23 @@ def _max_tokens(value: Any, name: str) -> int:
     return number
 
 
-def _stop(value: Any, name: str) -> tuple[str, ...]:
+def _stop(value: Any, name: str) -> tuple[str, ...] | None:
     words = (value,) if isinstance(value, str) else value
     if isinstance(words, Mapping | bytes) or not isinstance(words, Sequence):
         raise BadRequestError(f"{name} must be text or a list of texts")
     if not all(isinstance(word, str) and word for word in words):
         raise BadRequestError(f"{name} must hold texts that are not empty")
-    return tuple(words)
+    return tuple(words) or None
 
 
-def _tools(value: Any, name: str) -> tuple[Mapping[str, Any], ...]:
+def _tools(value: Any, name: str) -> tuple[Mapping[str, Any], ...] | None:
     if isinstance(value, str | Mapping) or not isinstance(value, Sequence):
         raise BadRequestError(f"{name} must be a list of tools")
     for tool in value:
         function = tool.get("function") if isinstance(tool, Mapping) else None
         if not isinstance(function, Mapping) or not isinstance(function.get("name"), str) or not function["name"]:
             raise BadRequestError(f'{name}: every tool looks like {{"type": "function", "function": {{"name": ...}}}}')
-    return tuple(value)
+    return tuple(value) or None
 
 
 def _tool_choice(value: Any, name: str) -> str | Mapping[str, Any]:

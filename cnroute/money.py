@@ -139,6 +139,9 @@ class Price:
     tiers: tuple[Tier, ...] = attrs.field(default=(), converter=_tiers)
     as_of: str | None = attrs.field(default=None, converter=_date)
     source: str | None = None
+    _bands: tuple[tuple[int, int | None, Tier], ...] = attrs.field(init=False, repr=False, eq=False, default=())
+    known: bool = attrs.field(init=False, repr=False, eq=False, default=False)
+    """True when every rate that a cost may need is known."""
 
     def __attrs_post_init__(self) -> None:
         if not self.per:
@@ -149,19 +152,13 @@ class Price:
         inner = bounds[:-1]
         if any(not isinstance(bound, int) or bound < 1 for bound in inner) or inner != sorted(set(inner)):  # type: ignore[type-var]
             raise ConfigurationError("tiers must rise by up_to", "tiers")
+        tiers = self.tiers or (Tier(None, self.input, self.output, self.cached),)
+        object.__setattr__(self, "_bands", tuple(_banded(tiers)))
+        object.__setattr__(self, "known", all(tier.input is not None and tier.output is not None for tier in tiers))
 
-    def bands(self) -> Iterator[tuple[int, int | None, Tier]]:
+    def bands(self) -> tuple[tuple[int, int | None, Tier], ...]:
         """Every tier with its first and last number of input tokens."""
-        first = 0
-        for tier in self.tiers or (Tier(None, self.input, self.output, self.cached),):
-            yield first, tier.up_to, tier
-            if tier.up_to is not None:
-                first = tier.up_to + 1
-
-    @property
-    def known(self) -> bool:
-        """True when every rate that a cost may need is known."""
-        return all(tier.input is not None and tier.output is not None for _, _, tier in self.bands())
+        return self._bands
 
     def cost(self, usage: Usage | None, searches: int = 0) -> Cost | None:
         """What `usage` costs: exact, or the range of every split that the usage allows. None: not known."""
@@ -225,6 +222,13 @@ class Price:
         kept = range(min(cached, given), min(cached, given) + 1) if cached is not None else (0, given)
         sums = [self._sum((given - part, tier.input), (part, tier.cached), (made, tier.output)) for part in kept]
         return min(sums), max(sums)
+
+
+def _banded(tiers: tuple[Tier, ...]) -> Iterator[tuple[int, int | None, Tier]]:
+    first = 0
+    for tier in tiers:
+        yield first, tier.up_to, tier
+        first = (tier.up_to or 0) + 1
 
 
 @attrs.frozen

@@ -57,7 +57,10 @@ class AttemptSkipped:
 
 @attrs.frozen(kw_only=True)
 class CallFinished:
-    """A call ended: exactly one per call. `outcome` is `ok` or a failure kind; `seconds` covers all of it."""
+    """A call ended: exactly one per call. `outcome` is `ok` or a failure kind; `seconds` covers all of it.
+
+    `prompt` (the last message) and `text` (the answer) are filled in only under `log_content=True`.
+    """
 
     call_id: str
     route: str
@@ -75,6 +78,8 @@ class CallFinished:
     error: CallError | None
     plan: Any
     metadata: Mapping[str, str]
+    prompt: str | None = attrs.field(default=None, repr=False)
+    text: str | None = attrs.field(default=None, repr=False)
 
 
 Notice = AttemptStarted | AttemptFinished | AttemptSkipped | CallFinished

@@ -169,15 +169,18 @@ class Answer:
 
     @property
     def reasoning_tokens(self) -> int:
+        """Tokens of the reasoning."""
         return tokens(self.reasoning)
 
     @property
     def output_tokens(self) -> int:
+        """Tokens of reasoning, text and tool call."""
         arguments = tokens(self.call.name + self.call.arguments) if self.call else 0
         return tokens(self.text) + tokens(self.reasoning) + arguments
 
     @property
     def total_tokens(self) -> int:
+        """Input and output."""
         return self.input_tokens + self.output_tokens
 
     def increments(self) -> list[Increment]:

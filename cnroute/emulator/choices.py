@@ -39,6 +39,7 @@ class Choices:
             self._scripts[model] = names
 
     def clear(self) -> None:
+        """Forget the scripts."""
         with self._lock:
             self._scripts.clear()
 

@@ -1,3 +1,4 @@
+# ruff: noqa: D102 (exchange.Dialect says what the methods promise)
 """DashScope's native text generation, read from its pages: seeds 000 (MiniMax models) and 002 (Yi models), and the
 Model Studio pages on Qwen, thinking models and error codes.
 
@@ -107,6 +108,9 @@ STATUS_CODES = {400: "InvalidParameter", 401: "InvalidApiKey", 403: "AccessDenie
                 503: "ModelUnavailable", 529: "ModelServingError"}  # fmt: skip
 
 
+BELOW_TWO = Range(0, 2, low_in=True, high_in=False)
+
+
 @dataclass(slots=True, frozen=True)
 class Family:
     """What one page says about its models. ``parameters`` is None where the page's list is open."""
@@ -117,7 +121,7 @@ class Family:
     max_tokens: int | None = None
     default_tokens: int | None = None
     parameters: frozenset[str] | None = None
-    temperature: Range = Range(0, 2, low_in=True, high_in=False)
+    temperature: Range = BELOW_TWO
     usage: str = "split"
     thinking: bool = False
 
@@ -244,9 +248,9 @@ class Dashscope(Dialect):
 
     def usage(self, *answers: Answer) -> JSON:
         given, thought = (sum(getattr(one, key) for one in answers) for key in ("output_tokens", "reasoning_tokens"))
-        return self._with_plugins(_usage(self.family.usage, answers[0].input_tokens, given, thought))
+        return self.with_plugins(_usage(self.family.usage, answers[0].input_tokens, given, thought))
 
-    def _with_plugins(self, usage: JSON) -> JSON:
+    def with_plugins(self, usage: JSON) -> JSON:
         return {**usage, "plugins": {"search": {"count": 1}}} if self.searches else usage
 
     @property
@@ -258,12 +262,12 @@ class Dashscope(Dialect):
         output = self._text_output(answers[0], finished) if self.as_text else {"choices": [
             {"index": index, "finish_reason": one.finish if finished else "null", "message": _message(one)}
             for index, one in enumerate(answers)]}  # fmt: skip
-        return self._envelope(output, self.usage(*answers))
+        return self.envelope(output, self.usage(*answers))
 
     def _text_output(self, answer: Answer, finished: bool) -> JSON:
         return {"text": answer.text, "finish_reason": answer.finish if finished else "null"}
 
-    def _envelope(self, output: JSON, usage: JSON) -> JSON:
+    def envelope(self, output: JSON, usage: JSON) -> JSON:
         found = {"search_info": {"search_results": SEARCH_RESULTS}} if self.searches else {}
         return {"output": {**output, **found}, "usage": usage, "request_id": self.uuid}
 
@@ -384,7 +388,7 @@ class Track:
         usage = self._running_usage()
         ends = choice["finish_reason"] != "null"
         shown = text if self.index == 0 else ""
-        return Frame(self.dialect._envelope(output, usage), shown, usage, ends=ends, content=content)
+        return Frame(self.dialect.envelope(output, usage), shown, usage, ends=ends, content=content)
 
     def _running_usage(self) -> JSON:
         """A running total of this choice."""
@@ -392,7 +396,7 @@ class Track:
         thought = tokens(self.so_far["reasoning"])
         given = tokens(self.so_far["text"]) + thought + call
         usage = _usage(self.dialect.family.usage, self.answer.input_tokens, given, thought)
-        return self.dialect._with_plugins(usage)
+        return self.dialect.with_plugins(usage)
 
 
 # -- what the pages forbid, one check a rule, in the order in which a client meets them

@@ -1,3 +1,4 @@
+# ruff: noqa: D103, ARG005 (the description of a fault stands in its table row or decorator)
 """Faults of the body: what it says, how it is encoded, how it is framed.
 
 Faults of encoding and framing work on the good answer as it was asked for, so they hold for streams too.

@@ -1,3 +1,4 @@
+# ruff: noqa: D103, ARG005 (the description of a fault stands in its table row or decorator)
 """Faults of the connection and of the response head: silence, ends, strange heads, keep-alive that does not hold."""
 
 from __future__ import annotations

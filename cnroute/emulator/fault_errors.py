@@ -1,3 +1,4 @@
+# ruff: noqa: D103, ARG005 (the description of a fault stands in its table row or decorator)
 """Faults that are answers: HTTP statuses, the vendors' own errors, errors inside of HTTP 200."""
 
 from __future__ import annotations

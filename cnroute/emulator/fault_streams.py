@@ -1,3 +1,4 @@
+# ruff: noqa: D103, ARG005 (the description of a fault stands in its table row or decorator)
 """Faults of streams: where they break, how they end, what stands between the events.
 
 Numbers behind a colon count *content events*: those that carry text, reasoning or a piece of a tool call. On a plain

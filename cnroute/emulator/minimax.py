@@ -1,3 +1,4 @@
+# ruff: noqa: D102 (exchange.Dialect says what the methods promise)
 """MiniMax's three chat endpoints, read from its pages: seed 001 (v2 and pro), seed 003 (legacy and retrieval), and the
 vendor's pages of September 2025 (fields, ranges, error table).
 

@@ -25,23 +25,28 @@ class Head:
 
     @property
     def path(self) -> str:
+        """The target without its query."""
         return urlsplit(self.target).path
 
     @property
     def query(self) -> dict[str, str]:
+        """The query; the last one wins where a name comes twice."""
         return dict(parse_qsl(urlsplit(self.target).query))
 
     @property
     def keep_alive(self) -> bool:
+        """Whether the client wants the connection to stay."""
         wish = self.headers.get("connection", "").lower()
         return "close" not in wish if self.version == "HTTP/1.1" else "keep-alive" in wish
 
     @property
     def chunked(self) -> bool:
+        """Whether the body comes in chunks."""
         return self.headers.get("transfer-encoding", "").lower() == "chunked"
 
     @property
     def length(self) -> int:
+        """The Content-Length, 0 without one."""
         value = self.headers.get("content-length", "0")
         if not value.isdigit():
             raise BadRequest("Content-Length is no number")

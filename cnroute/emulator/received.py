@@ -61,13 +61,16 @@ class Log:
             return self.last
 
     def add(self, entry: Received) -> None:
+        """Append an entry."""
         with self.lock:
             self.entries.append(entry)
 
     def copy(self) -> list[Received]:
+        """All entries, in order of arrival."""
         with self.lock:
             return sorted(self.entries, key=lambda entry: entry.number)
 
     def clear(self) -> None:
+        """Forget all entries."""
         with self.lock:
             self.entries.clear()

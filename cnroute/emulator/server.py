@@ -16,7 +16,8 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from cnroute.emulator import answers, dashscope, minimax
@@ -47,6 +48,19 @@ EARLY_BYTES = 65536
 PATIENCE = 0.5
 
 
+@dataclass(slots=True)
+class Site:
+    """What all connections of one emulator share."""
+
+    seed: int
+    api_key: str | None
+    pace: float
+    choices: Choices
+    log: Log = field(default_factory=Log)
+    connections: Connections = field(default_factory=lambda: Connections())
+    closed: bool = False
+
+
 class Emulator:
     """A local server that speaks the dialects of all built-in providers, with faults on demand.
 
@@ -61,21 +75,16 @@ class Emulator:
             raise ValueError(f"the emulator listens on loopback only (127.0.0.1 or ::1), not on {host!r}")
         self.host = HOSTS[host]
         self.seed = seed
-        self.api_key = api_key
-        self.pace = pace
         self.port = port
-        self._choices = Choices(seed, weights, BASES)
-        self._log = Log()
-        self._connections = Connections()
+        self._site = Site(seed, api_key, pace, Choices(seed, weights, BASES))
         self._listener: socket.socket | None = None
         self._acceptor: threading.Thread | None = None
-        self._closed = False
 
     # -- life
 
     def start(self) -> Emulator:
         """Listen and serve in background threads. Raises ``OSError`` if the port is taken."""
-        if self._closed or self._listener:
+        if self._site.closed or self._listener:
             raise RuntimeError("an emulator starts once")
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
         self._listener = socket.create_server((self.host, self.port), family=family, backlog=512)
@@ -92,16 +101,16 @@ class Emulator:
 
     def close(self) -> None:
         """Stop within a second, whatever is in progress. May be called again."""
-        if self._closed or self._listener is None:
-            self._closed = True
+        if self._site.closed or self._listener is None:
+            self._site.closed = True
             return
-        self._closed = True
+        self._site.closed = True
         with contextlib.suppress(OSError), socket.create_connection((self.host, self.port), timeout=PATIENCE):
             pass  # wakes accept(); shutting a listening socket down does that on Linux only
         if self._acceptor:
             self._acceptor.join()
         self._listener.close()
-        self._connections.close()
+        self._site.connections.close()
 
     def _accept(self) -> None:
         assert self._listener is not None
@@ -111,15 +120,16 @@ class Emulator:
             except OSError:
                 time.sleep(0.01)  # out of file descriptors, or the client is gone already
                 continue
-            if self._closed:
+            if self._site.closed:
                 sock.close()
                 return
-            self._connections.serve(sock, self)
+            self._site.connections.serve(sock, self._site)
 
     # -- what users read and set
 
     @property
     def url(self) -> str:
+        """``http://127.0.0.1:PORT``."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}"
 
@@ -131,7 +141,7 @@ class Emulator:
 
     def script(self, model: str, faults: Sequence[str]) -> None:
         """Faults for the next requests for a model, one each, then ``ok``; ``"@connect"`` scripts new connections."""
-        self._choices.script(model, faults)
+        self._site.choices.script(model, faults)
 
     def answer(self, text: str) -> str:
         """The reply to a user text."""
@@ -140,20 +150,22 @@ class Emulator:
     @property
     def requests(self) -> list[Received]:
         """What arrived, in order of arrival: a copy of the list."""
-        return self._log.copy()
+        return self._site.log.copy()
 
     @property
     def open_connections(self) -> int:
-        return self._connections.open
+        """How many connections are open now."""
+        return self._site.connections.open
 
     @property
     def accepted_connections(self) -> int:
-        return self._connections.accepted
+        """How many connections were ever accepted."""
+        return self._site.connections.accepted
 
     def reset(self) -> None:
         """Forget the log and the scripts."""
-        self._log.clear()
-        self._choices.clear()
+        self._site.log.clear()
+        self._site.choices.clear()
 
 
 class Connections:
@@ -166,13 +178,14 @@ class Connections:
 
     @property
     def open(self) -> int:
+        """How many are open now."""
         return len(self._open)
 
-    def serve(self, sock: socket.socket, emulator: Emulator) -> None:
+    def serve(self, sock: socket.socket, site: Site) -> None:
         """Give the socket a thread of its own."""
         self.accepted += 1
         number = self.accepted
-        link = Connection(sock, number, emulator)
+        link = Connection(sock, number, site)
         thread = threading.Thread(target=self._run, args=(link,), name=f"emulator-{number}", daemon=True)
         with self._lock:
             self._open[number] = (sock, thread)
@@ -200,10 +213,10 @@ class Connections:
 class Connection:
     """One TCP connection and the requests that come over it."""
 
-    def __init__(self, sock: socket.socket, number: int, emulator: Emulator) -> None:
+    def __init__(self, sock: socket.socket, number: int, site: Site) -> None:
         self.sock = sock
         self.number = number
-        self.emulator = emulator
+        self.site = site
         self.served = 0
         self._reader = Reader(sock)
 
@@ -211,7 +224,7 @@ class Connection:
         """Serve until either side ends the connection."""
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with contextlib.suppress(OSError):
-            fault = self.emulator._choices.connecting()
+            fault = self.site.choices.connecting()
             if fault:
                 self._perform(fault.fault.write(Scene(dashscope.Dashscope(Ask("", {})))), None)
                 return
@@ -232,7 +245,7 @@ class Connection:
             self.sock.sendall(head(100, []))
         if request.path.startswith("/_emulator/"):
             body = self._reader.body(request)
-            return self._perform(_control(self.emulator, request, body), None) and request.keep_alive
+            return self._perform(_control(self.site, request, body), None) and request.keep_alive
         dialect = DIALECTS.get(request.path) if request.method == "POST" else None
         if dialect is None:
             return self._nowhere(request)
@@ -243,7 +256,7 @@ class Connection:
     def _is_early(self, request: Head) -> bool:
         """Whether the model name, where it stands near the start of the body, asks for an early fault."""
         with contextlib.suppress(UnknownFault):
-            return self.emulator._choices.peek(self._model_seen(request)).fault.early
+            return self.site.choices.peek(self._model_seen(request)).fault.early
         return False
 
     def _model_seen(self, request: Head) -> str:
@@ -255,7 +268,7 @@ class Connection:
 
     def _early(self, request: Head, kind: type[Dialect]) -> bool:
         model = self._model_seen(request)
-        chosen = self.emulator._choices.choose(kind.provider, model)
+        chosen = self.site.choices.choose(kind.provider, model)
         dialect = kind(self._ask(request, {"model": model}))
         entry = self._enter(request, kind.provider, dialect.ask.model, b"", dialect)
         entry.fault = str(chosen)
@@ -282,7 +295,7 @@ class Connection:
         ask = self._ask(request, body if isinstance(body, dict) else {})
         dialect = kind(ask)
         entry = self._enter(request, kind.provider, ask.model, body if isinstance(body, dict) else data, dialect)
-        scene = Scene(dialect, dialect.stream, request.keep_alive, self.served, self.emulator.pace, target=request.target)
+        scene = Scene(dialect, dialect.stream, request.keep_alive, self.served, self.site.pace, target=request.target)
         scene.key = _bearer(request)
         self.served += 1
         return self._perform(self._steps(scene, body, entry), entry) and request.keep_alive
@@ -299,12 +312,12 @@ class Connection:
 
     def _admit(self, scene: Scene, body: object) -> Chosen:
         dialect = scene.dialect
-        dialect.check_key(scene.key, self.emulator.api_key)
+        dialect.check_key(scene.key, self.site.api_key)
         if not isinstance(body, dict):
             raise dialect.refusal("bad_parameter", "invalid params, the body is not a JSON object")
         dialect.check()
         try:
-            return self.emulator._choices.choose(dialect.provider, str(body["model"]))
+            return self.site.choices.choose(dialect.provider, str(body["model"]))
         except UnknownFault as problem:
             refusal = dialect.refusal("bad_parameter", str(problem))
             refusal.status = 400
@@ -313,18 +326,18 @@ class Connection:
     def _ask(self, request: Head, body: dict[str, Any]) -> Ask:
         model = body.get("model")
         name = split(model)[0] if isinstance(model, str) else ""
-        number = self.emulator._log.number()
-        return Ask(name, body, request.headers, request.query, self.emulator.seed, number, int(time.time()))
+        number = self.site.log.number()
+        return Ask(name, body, request.headers, request.query, self.site.seed, number, int(time.time()))
 
     def _enter(self, request: Head, provider: str, model: str, body: dict[str, Any] | bytes, dialect: Dialect | None) -> Received:
         """A new entry of the log; the key itself is never kept."""
         headers = {name: value for name, value in request.headers.items() if name != "authorization"}
         entry = Received(
-            number=dialect.ask.number if dialect else self.emulator._log.number(), provider=provider, model=model,
+            number=dialect.ask.number if dialect else self.site.log.number(), provider=provider, model=model,
             stream=dialect.stream if dialect else False, method=request.method, path=request.path, query=request.query,
             headers=headers, authorized=bool(_bearer(request)), body=body, connection=self.number, at=time.time(),
         )  # fmt: skip
-        self.emulator._log.add(entry)
+        self.site.log.add(entry)
         return entry
 
     def _nowhere(self, request: Head) -> bool:
@@ -367,7 +380,7 @@ class Connection:
 
     def _settle(self, entry: Received | None, how: str) -> None:
         if entry:
-            closing = how == "client_closed" and self.emulator._closed
+            closing = how == "client_closed" and self.site.closed
             entry.ended = "fault" if closing else how
 
     def _end(self, step: End) -> None:
@@ -433,11 +446,11 @@ def _decode(data: bytes) -> object:
 # -- control, for an emulator in another process
 
 
-def _control(emulator: Emulator, request: Head, body: bytes) -> Steps:
+def _control(site: Site, request: Head, body: bytes) -> Steps:
     """``GET requests``, ``GET connections``, ``POST script {model: [faults]}``, ``POST reset`` under ``/_emulator/``."""
     action = CONTROLS.get((request.method, request.path.removeprefix("/_emulator/")))
     try:
-        status, document = (200, action(emulator, _decode(body))) if action else (404, {"error": "unknown control path"})
+        status, document = (200, action(site, _decode(body))) if action else (404, {"error": "unknown control path"})
     except (UnknownFault, TypeError, AttributeError) as problem:
         status, document = 400, {"error": str(problem)}
     data = encode(document)
@@ -445,23 +458,21 @@ def _control(emulator: Emulator, request: Head, body: bytes) -> Steps:
     yield Send(head(status, headers) + data)
 
 
-def _set_scripts(emulator: Emulator, body: Any) -> object:
+def _set_scripts(site: Site, body: Any) -> object:
     for model, faults in body.items():
-        emulator.script(model, faults)
+        site.choices.script(model, faults)
     return {"scripted": list(body)}
 
 
-def _reset(emulator: Emulator, _body: Any) -> object:
-    emulator.reset()
+def _reset(site: Site, _body: Any) -> object:
+    site.log.clear()
+    site.choices.clear()
     return {"reset": True}
 
 
-CONTROLS = {
-    ("GET", "requests"): lambda emulator, _body: [entry.as_json() for entry in emulator.requests],
-    ("GET", "connections"): lambda emulator, _body: {
-        "open": emulator.open_connections,
-        "accepted": emulator.accepted_connections,
-    },
+CONTROLS: dict[tuple[str, str], Callable[[Site, Any], object]] = {
+    ("GET", "requests"): lambda site, _body: [entry.as_json() for entry in site.log.copy()],
+    ("GET", "connections"): lambda site, _body: {"open": site.connections.open, "accepted": site.connections.accepted},
     ("POST", "script"): _set_scripts,
     ("POST", "reset"): _reset,
 }

@@ -1,1 +1,1 @@
-"""What goes out of a call: the log."""
+"""What goes out of a call: log events and records."""

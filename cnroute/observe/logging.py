@@ -1,16 +1,103 @@
-"""The library's log: structlog over stdlib loggers, silent in a host that configured nothing."""
+"""The library's log: structlog over stdlib loggers, silent in a host that configured nothing.
+
+Rules of this file
+- Never `structlog.configure`, never `logging.basicConfig`, no level; the one handler is a NullHandler on `cnroute`.
+- The level is asked first. structlog is imported when the first event is really logged: its import is slow.
+- The processors are given here, so a host's own configuration of structlog changes nothing; what the host bound
+  with `bind_contextvars` appears, and may neither break a LogRecord nor hide a field of ours.
+- A handler or filter of the host that raises breaks no call.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, MutableMapping
+from typing import Any
 
 from cnroute.notices import Notice
+from cnroute.observe.events import DEBUG, EVENTS, LEVEL_NAMES, Event, ObserverFailed, clean
+
+# Names that logging refuses in `extra` or reads itself, and those that the usual structlog processors write.
+RESERVED = frozenset(vars(logging.makeLogRecord({}))) | {
+    "message", "asctime", "taskName", "event", "exc_info", "stack_info", "stacklevel", "level", "logger", "timestamp",
+}
 
 
 def make_log(log_content: bool) -> Callable[[Notice], None]:
-    """The function that logs notices."""
-    return lambda notice: None
+    """The function that logs notices. It raises nothing but MemoryError."""
+    _quiet()
+    return Log(log_content)
 
 
 def observer_failed(name: str, error: Exception) -> None:
     """Report, once per plugin, that an observer raised."""
+    _quiet()
+    Log(False)(ObserverFailed(plugin=name, error=error))
+
+
+def _quiet() -> None:
+    """Keep logging's last resort from printing to stderr where the host configured nothing."""
+    root = logging.getLogger("cnroute")
+    if not any(isinstance(handler, logging.NullHandler) for handler in root.handlers):
+        root.addHandler(logging.NullHandler())
+
+
+class Log:
+    """Writes notices as the events of the catalogue. `failures` counts what the host's logging raised."""
+
+    def __init__(self, log_content: bool) -> None:
+        self.failures = 0
+        self._content = log_content
+        self._bound: dict[str, Any] = {}
+        self._rows: dict[type, list[tuple[logging.Logger, Event]]] = {}
+        for event in EVENTS:
+            self._rows.setdefault(event.of, []).append((logging.getLogger(event.logger), event))
+
+    def __call__(self, notice: Notice | ObserverFailed) -> None:
+        """Log what the catalogue says about `notice`."""
+        for logger, event in self._rows[type(notice)]:
+            if logger.isEnabledFor(event.level) and (event.when is None or event.when(notice)):
+                self._try(logger, event, notice)
+
+    def _try(self, logger: logging.Logger, event: Event, notice: Notice | ObserverFailed) -> None:
+        try:
+            self._write(logger, event, notice)
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 (handlers, filters and formatters of the host)
+            self.failures += 1
+            if self.failures == 1 and not isinstance(notice, ObserverFailed):
+                observer_failed("logging", error)
+
+    def _write(self, logger: logging.Logger, event: Event, notice: Notice | ObserverFailed) -> None:
+        fields = clean(event.make(notice))
+        if self._content:
+            fields |= {name: make(notice) for name, make in event.with_content.items()}
+        if event.at_debug and logger.isEnabledFor(DEBUG):
+            fields |= {name: make(notice) for name, make in event.at_debug.items()}
+        getattr(self._logger(event.logger), LEVEL_NAMES[event.level])(event.name, **fields)
+
+    def _logger(self, name: str) -> Any:
+        if name not in self._bound:
+            self._bound[name] = _bind(name)
+        return self._bound[name]
+
+
+def _bind(name: str) -> Any:
+    """A structlog logger around the stdlib logger `name`, with processors of its own."""
+    import structlog
+    from structlog.stdlib import BoundLogger, filter_by_level, render_to_log_kwargs
+
+    return structlog.wrap_logger(
+        logging.getLogger(name), processors=[filter_by_level, _merge_context, render_to_log_kwargs],
+        wrapper_class=BoundLogger, context_class=dict, cache_logger_on_first_use=False,
+    ).bind()
+
+
+def _merge_context(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Add the host's context variables; one whose name is taken comes as `context_<name>`."""
+    from structlog.contextvars import get_contextvars
+
+    for name, value in get_contextvars().items():
+        event.setdefault(f"context_{name}" if name in event or name in RESERVED else name, value)
+    return event

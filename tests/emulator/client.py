@@ -83,13 +83,13 @@ class Outcome:
         """Whether the framing says that the body is whole."""
         if self.headers.get("transfer-encoding") == "chunked":
             return unchunk(self.raw_body)[1]
-        length = self.headers.get("content-length", "")
+        length = self.headers.get("content-length", "0" if self.status in (101, 204, 304) else "")
         return len(self.raw_body) >= int(length) if length.isdigit() else self.end == "fin"
 
     @property
     def is_whole(self) -> bool:
         """Whether the answer is there and was not framed by the end of the connection."""
-        framed = {"transfer-encoding", "content-length"} & set(self.headers)
+        framed = {"transfer-encoding", "content-length"} & set(self.headers) or self.status in (101, 204, 304)
         return b"\r\n\r\n" in self.data and bool(framed) and self.complete
 
     @property
@@ -119,7 +119,7 @@ def request_bytes(provider: str, base: str, document: Any, *, key: str = "k", st
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
-def read(sock: socket.socket, *, quiet: float = 0.1, total: float = 1.0, most: int = 600_000, after: float = 0.004) -> Outcome:
+def read(sock: socket.socket, *, quiet: float = 0.4, total: float = 1.0, most: int = 600_000, after: float = 0.004) -> Outcome:
     """Read until the end, ``quiet`` seconds of silence (``after`` a complete body), ``total`` seconds or ``most`` bytes."""
     begun = time.monotonic()
     seen = Outcome(b"", "flood", 0.0)
@@ -131,7 +131,7 @@ def read(sock: socket.socket, *, quiet: float = 0.1, total: float = 1.0, most: i
                 seen.end = "fin"
                 break
             seen.data += part
-            if part[-1:] in b"}\n>" and len(seen.data) < 60_000 and seen.is_whole:
+            if len(part) > 10 and len(seen.data) < 300_000 and seen.is_whole:
                 sock.settimeout(after)
     except TimeoutError:
         seen.end = "open"
@@ -150,7 +150,7 @@ def exchange(emulator: Any, provider: str, document: Any, *, key: str = "k", str
 
 
 def ask(emulator: Any, provider: str, text: str = QUESTION, *, model: str = "", fault: str = "", stream: bool = False,
-        quiet: float = 0.1, total: float = 1.0, most: int = 600_000, **extra: Any) -> Outcome:  # fmt: skip
+        quiet: float = 0.4, total: float = 1.0, most: int = 600_000, **extra: Any) -> Outcome:  # fmt: skip
     """A correct request, with a fault by suffix."""
     name = (model or MODELS[provider]) + (f"!{fault}" if fault else "")
     document = body_for(provider, text, model=name, stream=stream, **extra)

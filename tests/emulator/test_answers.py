@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (tables are wider)
 """The emulated models' texts: predictable, sensible for the vendors' examples, with markers kept."""
 
 from __future__ import annotations

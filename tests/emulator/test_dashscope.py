@@ -1,9 +1,11 @@
+# ruff: noqa: E501 (tables are wider)
 """DashScope's dialect: forms, streams, usage, refusals. Sources: seeds 000 and 002, Model Studio pages."""
 
 from __future__ import annotations
 
 import json
 import re
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -65,9 +67,7 @@ def test_frames_are_written_as_dashscope_writes_them(emulator: Emulator) -> None
 def test_streams_are_cumulative_unless_told(emulator: Emulator) -> None:
     seen = client.events(client.ask(emulator, P, "你好", model="yi-large", stream=True).body)
     texts = [event["output"]["choices"][0]["message"]["content"] for event in seen]
-    assert all(later.startswith(earlier) for earlier, later in zip(texts, texts[1:], strict=False)) and texts[
-        -1
-    ] == emulator.answer("你好")
+    assert all(later.startswith(earlier) for earlier, later in pairwise(texts)) and texts[-1] == emulator.answer("你好")
     assert [event["output"]["choices"][0]["finish_reason"] for event in seen] == ["null"] * (len(seen) - 1) + ["stop"]
     assert len({event["request_id"] for event in seen}) == 1
     counts = [event["usage"]["output_tokens"] for event in seen]

@@ -1,8 +1,10 @@
+# ruff: noqa: E501 (tables are wider)
 """MiniMax's three dialects: shapes, streams, endings, tools, knowledge, refusals. Sources: seeds 001 and 003, vendor pages."""
 
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -187,7 +189,7 @@ def test_pro_functions(emulator: Emulator) -> None:
 def test_pro_streamed_function_calls_grow(emulator: Emulator) -> None:
     *partial, last = client.events(client.ask(emulator, PRO, "成都天气", stream=True, functions=FUNCTIONS).body)
     grown = [one["choices"][0]["messages"][0]["function_call"]["arguments"] for one in partial]
-    assert grown[0] == "" and all(later.startswith(earlier) for earlier, later in zip(grown, grown[1:], strict=False))
+    assert grown[0] == "" and all(later.startswith(earlier) for earlier, later in pairwise(grown))
     assert last["function_call"]["arguments"] == grown[-1] and last["choices"][0]["finish_reason"] == "stop"
 
 

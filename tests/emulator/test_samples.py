@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (tables are wider)
 """The vendors' own sample programs, with only host, key and model put in, get the predicted answers.
 
 The files under ``samples/`` are the vendors' text (seeds 000 to 003) as it stands on their pages.

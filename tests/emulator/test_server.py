@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (tables are wider)
 """The server: addresses, keep-alive, the log, scripts, weights, the control paths, the program, and closing."""
 
 from __future__ import annotations

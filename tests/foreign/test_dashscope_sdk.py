@@ -6,6 +6,7 @@ It runs wherever the SDK is installed and is skipped elsewhere; the project does
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -55,7 +56,7 @@ def test_a_stream_is_cumulative(emulator: Emulator, model: str) -> None:
     parts = list(call(model, stream=True))
     texts = [text(part) for part in parts]
     assert all(part.status_code == 200 for part in parts) and len({part.request_id for part in parts}) == 1
-    assert all(later.startswith(earlier) for earlier, later in zip(texts, texts[1:], strict=False))
+    assert all(later.startswith(earlier) for earlier, later in pairwise(texts))
     assert texts[-1] == emulator.answer(QUESTION)
     assert [reason(part) for part in parts] == ["null"] * (len(parts) - 1) + ["stop"]
 

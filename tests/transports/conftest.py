@@ -20,7 +20,7 @@ from cnroute.settings import Limits, Timeouts
 from cnroute.transports.urllib3 import BoundTransport, Urllib3Transport, UrllibStream
 from tests.transports.rawserver import Action, RawServer
 
-LIMITS = {"total": 1.5, "connect": 0.3, "first_byte": 0.4, "idle": 0.25, "write": 0.4, "pool": 0.2}
+LIMITS = {"total": 0.9, "connect": 0.3, "first_byte": 0.4, "idle": 0.25, "write": 0.3, "pool": 0.2}
 
 
 class Wire:
@@ -135,7 +135,7 @@ def wire(ca_file: str) -> Iterator[Connect]:
         shown = f"[{host}]" if ":" in host else host
         fields: dict[str, Any] = {
             "base_url": f"{'https' if tls else 'http'}://{shown}:{server.port}/v1",
-            "limits": Limits(max_connections=4, **(limits or {})) if "max_connections" not in (limits or {}) else Limits(**(limits or {})),
+            "limits": Limits(**{"max_connections": 4, **(limits or {})}),
             "tls": TLS(ca_file=ca_file) if tls else None,
             **(deployment or {}),
         }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import os
 import time
 import zlib
 from collections.abc import Callable
@@ -229,10 +228,3 @@ def test_row_57_redirect_names_host_only(wire: Connect) -> None:
     with pytest.raises(CallError, match=r"status 308 to https://evil\.example$") as caught:
         one.send()
     assert caught.value.http_status == 308
-
-
-def test_row_14_second_address(wire: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A refused first address does not matter."""
-    one = wire(deployment={})
-    assert os.name  # the name is resolved for real: see test_connecting
-    assert one.send().body == b"marker"

@@ -102,12 +102,21 @@ def _parameters(request: ChatRequest, family: Family, adjusted: dict[str, str]) 
     parameters: dict[str, Any] = {}
     for name in (*_SIMPLE, *_SPECIAL):
         value = getattr(request, name)
-        if value is None:
+        if value is None or (name not in family.takes and value in _NOTHING_ASKED.get(name, ())):
             continue
         if name not in family.takes:
             raise UnsupportedRequestError(name, f"this model takes only {_listing(family)} ({family.page})")
         parameters |= _SPECIAL[name](request, family, adjusted) if name in _SPECIAL else {name: value}
     return parameters
+
+
+# What a model that does not know a parameter does anyway.
+_NOTHING_ASKED: dict[str, tuple[Any, ...]] = {
+    "web_search": (False,),
+    "reasoning": (False,),
+    "tool_choice": ("none",),
+    "response_format": ({"type": "text"},),
+}
 
 
 def _listing(family: Family) -> str:

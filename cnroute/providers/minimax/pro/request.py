@@ -103,20 +103,20 @@ def _glyph(request: ChatRequest, stream: bool, adjusted: dict[str, str]) -> dict
     wanted = request.response_format
     if wanted is None or wanted.get("type") == "text":
         return {}
-    if wanted.get("type") not in ("json_schema", "json_object"):
-        raise UnsupportedRequestError("response_format", f"only JSON and text exist ({PAGE})")
+    if wanted.get("type") != "json_schema":
+        raise UnsupportedRequestError("response_format", f"a glyph needs json_schema with the object's properties ({PAGE})")
     if stream or request.tools:
         _refuse_glyph("response_format")
     schema = _schema(wanted)
-    if set(schema) - {"type", "properties"} or not schema:
+    if set(schema) - {"type", "properties"}:
         adjusted["response_format"] = f"only the schema's properties are sent, as glyph.json_properties ({PAGE})"
-    return {"glyph": {"type": "json_value", "json_properties": schema.get("properties", {})}}
+    return {"glyph": {"type": "json_value", "json_properties": schema["properties"]}}
 
 
 def _schema(wanted: Mapping[str, Any]) -> Mapping[str, Any]:
     holder = wanted.get("json_schema", wanted)
     schema = holder.get("schema", {}) if isinstance(holder, Mapping) else {}
-    if not isinstance(schema, Mapping) or (wanted.get("type") == "json_schema" and "properties" not in schema):
+    if not isinstance(schema, Mapping) or not schema.get("properties"):
         raise UnsupportedRequestError("response_format", f"a glyph needs an object's properties ({PAGE})")
     return schema
 

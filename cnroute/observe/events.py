@@ -1,0 +1,283 @@
+"""Every event that cnroute logs: one table, and how a notice becomes the fields of an event.
+
+Rules of this file
+- Names, levels and fields are API (`docs/logging.md`); a test compares the table with that page.
+- An event always has all its fields; None is unknown. No field has a name that a LogRecord or the usual
+  processors of structlog take for themselves.
+- No key and no content; `prompt` and `text` come only under `log_content=True`, cut to 200 characters.
+- Imports neither logging nor structlog.
+"""
+
+from __future__ import annotations
+
+import json
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+
+from cnroute.chat import Usage
+from cnroute.failures import clean_text
+from cnroute.money import Bill, Cost
+from cnroute.notices import AttemptFinished, AttemptSkipped, AttemptStarted, CallFinished
+from cnroute.observe.records import model_of, record_of_notice, request_id_of
+from cnroute.routing.fallback import TABLE
+
+DEBUG, INFO, ERROR = 10, 20, 40
+LEVEL_NAMES = {DEBUG: "debug", INFO: "info", ERROR: "error"}
+_CONTENT = 200
+_TEXT = 500
+Fields = dict[str, Any]
+
+
+@attrs.frozen(kw_only=True)
+class ObserverFailed:
+    """An observer of a plugin raised, for the first time in this router."""
+
+    plugin: str
+    error: Exception
+
+
+@attrs.frozen(kw_only=True)
+class Event:
+    """One row: what is logged where, for which notices (`of`, and `when` if given), with which fields.
+
+    `at_debug` are fields that come only where the logger is enabled for DEBUG, `with_content` those that come
+    only under `log_content=True`.
+    """
+
+    name: str
+    logger: str
+    level: int
+    says: str
+    of: type
+    make: Callable[[Any], Fields]
+    fields: tuple[str, ...]
+    when: Callable[[Any], bool] | None = None
+    at_debug: Mapping[str, Callable[[Any], object]] = {}
+    with_content: Mapping[str, Callable[[Any], object]] = {}
+
+
+class RecordField(dict[str, Any]):
+    """A record as a log field: data for JSON hosts, and one line of JSON where a format asks for text."""
+
+    def __str__(self) -> str:
+        return json.dumps(self, ensure_ascii=False)
+
+
+# -- fields ------------------------------------------------------------------------------------------------
+
+
+def clean(value: Any) -> Any:
+    """`value` with every text in it made safe for one log line."""
+    if isinstance(value, str):
+        return clean_text(value, _TEXT)
+    return {clean(key): clean(each) for key, each in value.items()} if isinstance(value, Mapping) else value
+
+
+def _cost_fields(cost: Cost | None) -> Fields:
+    if cost is None:
+        return dict.fromkeys(("cost_low", "cost_high", "cost_currency", "cost_estimated"))
+    return {
+        "cost_low": f"{cost.low:f}", "cost_high": f"{cost.high:f}", "cost_currency": cost.currency,
+        "cost_estimated": cost.estimated,
+    }
+
+
+def _usage_fields(usage: Usage | None) -> Fields:
+    return attrs.asdict(usage or Usage())
+
+
+def _bill_fields(bill: Bill | None) -> Fields:
+    known = bill or Bill()
+    return {"bill_confirmed": _sum(known.confirmed), "bill_possible": _sum(known.possible)}
+
+
+def _sum(part: Cost | tuple[Cost, ...] | None) -> str | None:
+    if part is None:
+        return None
+    return " + ".join(map(str, part)) if isinstance(part, tuple) else str(part)
+
+
+def _call_finished(notice: CallFinished) -> Fields:
+    error = notice.error
+    return {
+        "call_id": notice.call_id,
+        "route": notice.route,
+        "outcome": notice.outcome,
+        "stream": notice.stream,
+        "seconds": round(notice.seconds, 6),
+        "attempts": len(notice.attempts),
+        "deployment": notice.deployment,
+        "provider": notice.provider,
+        "model": notice.model or model_of(notice.plan, notice.deployment),
+        "finish_reason": notice.finish_reason,
+        "request_id": request_id_of(notice),
+        **_usage_fields(notice.usage),
+        **_cost_fields(notice.cost),
+        **_bill_fields(notice.bill),
+        "http_status": notice.attempts[-1].http_status if notice.attempts else None,
+        "vendor_code": error.vendor_code if error else None,
+        "detail": error.message if error else None,
+        "retry_after": error.retry_after if error else None,
+        "metadata": notice.metadata,
+    }
+
+
+def _prompt(notice: CallFinished) -> object:
+    return _shortened(notice.prompt)
+
+
+def _answer(notice: CallFinished) -> object:
+    """The answer, or what of it was handed out before the stream broke."""
+    return _shortened(notice.text if notice.text is not None else getattr(notice.error, "partial_text", None))
+
+
+def _shortened(text: str | None) -> str | None:
+    return None if text is None else clean_text(text, _CONTENT)
+
+
+def _record(notice: CallFinished) -> object:
+    return RecordField(record_of_notice(notice))
+
+
+def _attempt_started(notice: AttemptStarted) -> Fields:
+    return {
+        "call_id": notice.call_id,
+        "route": notice.route,
+        "deployment": notice.deployment,
+        "provider": notice.provider,
+        "model": notice.model,
+        "attempt": notice.number,
+        "stream": notice.stream,
+        "metadata": notice.metadata,
+    }
+
+
+def _attempt_finished(notice: AttemptFinished) -> Fields:
+    attempt, failure = notice.attempt, notice.attempt.failure
+    return {
+        "call_id": notice.call_id,
+        "route": notice.route,
+        "deployment": attempt.deployment,
+        "provider": attempt.provider,
+        "model": notice.model,
+        "attempt": attempt.number,
+        "stream": notice.stream,
+        "outcome": "ok" if failure is None else failure.kind.value,
+        "decision": notice.decision,
+        "seconds": round(attempt.seconds, 6),
+        "http_status": attempt.http_status,
+        "vendor_code": failure.vendor_code if failure else None,
+        "request_id": attempt.request_id,
+        "detail": failure.message if failure else None,
+        "retry_after": failure.retry_after if failure else None,
+        "billing": attempt.billing,
+        **_usage_fields(attempt.usage),
+        **_cost_fields(attempt.cost),
+        "adjusted": attempt.adjusted,
+        "resent": attempt.resent,
+        "metadata": notice.metadata,
+    }
+
+
+def _attempt_skipped(notice: AttemptSkipped) -> Fields:
+    return {
+        "call_id": notice.call_id,
+        "route": notice.route,
+        "deployment": notice.deployment,
+        "provider": notice.provider,
+        "reason": notice.reason,
+        "detail": notice.detail,
+        "metadata": notice.metadata,
+    }
+
+
+def _needs_attention(notice: AttemptFinished) -> bool:
+    failure = notice.attempt.failure
+    return failure is not None and TABLE[failure.kind].alarm
+
+
+def _attention(notice: AttemptFinished) -> Fields:
+    """What an operator needs to repair a deployment: who refused, in which words, and until when it rests."""
+    fields = _attempt_finished(notice)
+    failure = notice.attempt.failure
+    rest = TABLE[failure.kind].cooldown if failure else 0.0
+    return {name: fields[name] for name in _ATTENTION} | {"cool_down_seconds": rest}
+
+
+def _observer_failed(failed: ObserverFailed) -> Fields:
+    return {
+        "plugin": failed.plugin,
+        "error_type": type(failed.error).__name__,
+        "detail": _words(failed.error),
+        "where": _where(failed.error),
+    }
+
+
+def _words(error: Exception) -> str:
+    try:
+        return clean_text(error, _CONTENT)
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001 (the __str__ of a plugin's exception)
+        return ""
+
+
+def _where(error: Exception) -> str | None:
+    """The line that raised. No traceback is logged: hosts render tracebacks with their local variables."""
+    frames = traceback.extract_tb(error.__traceback__, -20)
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else None
+
+
+_USAGE = ("input_tokens", "output_tokens", "total_tokens", "cached_tokens", "reasoning_tokens")
+_COST = ("cost_low", "cost_high", "cost_currency", "cost_estimated")
+_ATTENTION = (
+    "call_id", "route", "deployment", "provider", "model", "attempt", "outcome", "http_status", "vendor_code", "request_id",
+    "detail", "metadata",
+)
+
+# -- the catalogue -----------------------------------------------------------------------------------------
+
+EVENTS: tuple[Event, ...] = (
+    Event(
+        name="call finished", logger="cnroute.call", level=INFO, of=CallFinished, make=_call_finished,
+        says="A call ended, well or not: exactly one per call.",
+        fields=(
+            "call_id", "route", "outcome", "stream", "seconds", "attempts", "deployment", "provider", "model",
+            "finish_reason", "request_id", *_USAGE, *_COST, "bill_confirmed", "bill_possible", "http_status", "vendor_code",
+            "detail", "retry_after", "metadata",
+        ),
+        at_debug={"record": _record}, with_content={"prompt": _prompt, "text": _answer},
+    ),
+    Event(
+        name="attempt started", logger="cnroute.attempt", level=DEBUG, of=AttemptStarted, make=_attempt_started,
+        says="A deployment was admitted and is asked now.",
+        fields=("call_id", "route", "deployment", "provider", "model", "attempt", "stream", "metadata"),
+    ),
+    Event(
+        name="attempt finished", logger="cnroute.attempt", level=DEBUG, of=AttemptFinished, make=_attempt_finished,
+        says="An attempt ended; `decision` is what follows: `done`, `again`, `next` or `stop`.",
+        fields=(
+            "call_id", "route", "deployment", "provider", "model", "attempt", "stream", "outcome", "decision", "seconds",
+            "http_status", "vendor_code", "request_id", "detail", "retry_after", "billing", *_USAGE, *_COST, "adjusted",
+            "resent", "metadata",
+        ),
+    ),
+    Event(
+        name="candidate skipped", logger="cnroute.attempt", level=DEBUG, of=AttemptSkipped, make=_attempt_skipped,
+        says="A candidate was passed over before anything was sent to it.",
+        fields=("call_id", "route", "deployment", "provider", "reason", "detail", "metadata"),
+    ),
+    Event(
+        name="deployment needs attention", logger="cnroute.deployment", level=ERROR, of=AttemptFinished, make=_attention,
+        says="A key, a permission, a quota, a model name or a certificate has to be put right by a person.",
+        fields=(*_ATTENTION, "cool_down_seconds"), when=_needs_attention,
+    ),
+    Event(
+        name="observer failed", logger="cnroute.plugin", level=ERROR, of=ObserverFailed, make=_observer_failed,
+        says="An observer raised. Logged once per plugin and router; further failures are only counted.",
+        fields=("plugin", "error_type", "detail", "where"),
+    ),
+)
