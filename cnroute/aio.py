@@ -44,7 +44,7 @@ class AsyncRouter(BaseRouter):
         """One whole answer; see `Router.chat`. Cancelling the task frees the socket and stays a CancelledError."""
         call = self._engine.call(messages, model, arguments, stream=False)
         scope = Scope()
-        self._engine.enter(scope)
+        self._engine.enter(scope, scope.cancel)
         flow = call_flow(call)
         driver = AsyncDriver(self._engine, self._threads, scope)
         try:
@@ -252,9 +252,7 @@ class AsyncChatStream(StreamCore):
 
     async def _pump(self) -> None:
         """Perform effects until there are deltas or the end."""
-        if not self._begun:
-            self._begun = True
-            self._engine.enter(self._scope)
+        self._begin()
         try:
             while not self._over:
                 effect = self._effect if self._effect is not None else self._advance()
@@ -297,15 +295,13 @@ class AsyncChatStream(StreamCore):
             return
         self._scope.cancel()
         if self._enter():
-            self._over, self._effect = True, None
-            self._flow.close()
+            self._break_off()
             self._give_back()
             self._inside = False
 
     async def _abandon(self) -> None:
         if not self._over:
-            self._over, self._effect = True, None
-            self._flow.close()
+            self._break_off()
             await self._driver.give_back()
             self._give_back()
 

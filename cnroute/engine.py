@@ -90,7 +90,7 @@ class Engine:
         self.transport = self._try("transport", lambda: self._make_transport(asynchronous))
         self._lock = threading.Lock()
         self._closed = False
-        self._running: set[Scope] = set()
+        self._running: dict[Scope, Callable[[], object]] = {}
         self._places: dict[str, Place] = {}
         self._courses: dict[str, Course] = {}
         self._place_all(deployments)
@@ -364,16 +364,16 @@ class Engine:
 
     # -- running -----------------------------------------------------------------------------------------
 
-    def enter(self, scope: Scope) -> None:
-        """Note that a call runs, so that closing the router can end it."""
+    def enter(self, scope: Scope, cancel: Callable[[], object]) -> None:
+        """Note that a call runs; closing the router calls `cancel`."""
         with self._lock:
             if self._closed:
                 raise RouterClosedError("the router is closed")
-            self._running.add(scope)
+            self._running[scope] = cancel
 
     def leave(self, scope: Scope) -> None:
         """Note that a call has ended."""
-        self._running.discard(scope)
+        self._running.pop(scope, None)
 
     def close(self) -> bool:
         """Refuse new calls and cancel the running ones. False: it was closed already."""
@@ -381,9 +381,9 @@ class Engine:
             if self._closed:
                 return False
             self._closed = True
-            running = list(self._running)
-        for scope in running:
-            scope.cancel()
+            running = list(self._running.values())
+        for cancel in running:
+            cancel()
         return True
 
     def _close_transport(self) -> None:
@@ -393,7 +393,7 @@ class Engine:
     def forked(self) -> None:
         """In a forked child: new locks, nothing runs."""
         self._lock = threading.Lock()
-        self._running = set()
+        self._running = {}
         for place in self._places.values():
             place.health.forked()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from types import MappingProxyType
@@ -117,7 +118,7 @@ class Router(BaseRouter):
         """
         call = self._engine.call(messages, model, arguments, stream=False)
         scope = Scope()
-        self._engine.enter(scope)
+        self._engine.enter(scope, scope.cancel)
         flow = call_flow(call)
         try:
             return run(flow, Driver(self._engine.clock, scope))
@@ -284,6 +285,33 @@ class StreamCore:
         self._over = True
         self._give_back()
 
+    def _begin(self) -> None:
+        """Note, once, that the call runs; closing the router cancels it, without keeping it alive."""
+        if not self._begun:
+            self._begun = True
+            alive = weakref.ref(self)
+            self._engine.enter(self._scope, lambda: _cancel(alive()))
+
+    def cancel(self) -> None:
+        """End the stream from anywhere."""
+        raise NotImplementedError
+
+    def _break_off(self) -> None:
+        """End the flow where it stands: with the error of a cancelled call, else as left by its consumer."""
+        self._over, self._effect = True, None
+        error = None if self._closed else self._scope.error()
+        if error is None or not self._begun:
+            self._flow.close()
+            return
+        try:
+            self._flow.throw(error)
+        except CallError as raised:
+            self._error = raised
+        except StopIteration as done:
+            self._answer = done.value
+        else:
+            self._flow.close()
+
     def _give_back(self) -> None:
         self._scope.give_back()
         self._engine.leave(self._scope)
@@ -291,6 +319,11 @@ class StreamCore:
     def _take(self) -> Delta:
         self._handed += 1
         return self._pending.popleft()
+
+
+def _cancel(stream: StreamCore | None) -> None:
+    if stream is not None:
+        stream.cancel()
 
 
 class ChatStream(StreamCore):
@@ -342,9 +375,7 @@ class ChatStream(StreamCore):
 
     def _pump(self) -> None:
         """Perform effects until there are deltas or the end."""
-        if not self._begun:
-            self._begun = True
-            self._engine.enter(self._scope)
+        self._begin()
         try:
             while not self._over:
                 effect = self._effect if self._effect is not None else self._advance()
@@ -390,9 +421,7 @@ class ChatStream(StreamCore):
 
     def _abandon(self) -> None:
         if not self._over:
-            self._over = True
-            self._effect = None
-            self._flow.close()
+            self._break_off()
             self._give_back()
 
     def __enter__(self) -> Self:

@@ -86,6 +86,10 @@ class Scope:
         """True once `cancel` was called."""
         return self._reason is not None
 
+    def error(self) -> CallError | None:
+        """CallCancelledError when the call was cancelled, else None."""
+        return None if self._reason is None else error_for(self._reason)
+
     def check(self) -> None:
         """Raises CallCancelledError when the call was cancelled."""
         if self._reason is not None:

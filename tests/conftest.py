@@ -1,11 +1,24 @@
-"""Settings of the whole suite that setup.cfg cannot hold."""
+"""Fixtures that several folders of tests share."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
+from cnroute.emulator import Emulator
 
-def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
-    """Without pytest-timeout its setting is unknown, and `--strict-config` would refuse to run at all."""
-    if not pluginmanager.hasplugin("timeout"):
-        parser.addini("timeout", "seconds for one test; only pytest-timeout enforces it")
+
+@pytest.fixture(scope="module")
+def shared_emulator() -> Iterator[Emulator]:
+    """One emulator for all tests of a module."""
+    with Emulator() as running:
+        yield running
+
+
+@pytest.fixture
+def vendor(shared_emulator: Emulator) -> Iterator[Emulator]:
+    """The module's emulator with an empty log and no scripts."""
+    shared_emulator.reset()
+    yield shared_emulator
+    shared_emulator.reset()

@@ -213,7 +213,7 @@ def stream_bare_error(scene: Scene) -> Steps:
 # -- things that are no events
 
 
-@fault("stream_junk", "a data line that is not JSON after some content events, then the rest", "stream", plain="text_labelled_json",
+@fault("stream_junk", "a data line that is not JSON among the content events", "stream", plain="text_labelled_json",
        parameter="EVENTS before it, 0 unless told")  # fmt: skip
 def stream_junk(scene: Scene) -> Steps:
     yield from _interrupted(scene, b"data: {this is not JSON\n\n")

@@ -479,9 +479,10 @@ def _knowledge(body: Mapping[str, Any]) -> JSON:
     given = body.get("knowledge_base_param")
     if not given:
         return {}
-    chunks = [{"content": f"示例片段{number}:与“{_last_text(body['messages'])[:12]}”有关的内容。", "index": number,
-               "document": str(given["knowledge_base_id"] + number)} for number in range(1, 1 + min(2, given.get("top_k", 5)))]  # fmt: skip
-    return {"knowledge_base": {"knowledge_base_id": given["knowledge_base_id"], "chunks": chunks}}
+    base, question = given["knowledge_base_id"], _last_text(body["messages"])[:12]
+    numbers = range(1, 1 + min(2, given.get("top_k", 5)))
+    chunks = [{"content": f"示例片段{n}:与“{question}”有关的内容。", "index": n, "document": str(base + n)} for n in numbers]
+    return {"knowledge_base": {"knowledge_base_id": base, "chunks": chunks}}
 
 
 def _raw_glyph(glyph: Mapping[str, Any], text: str) -> str:

@@ -56,8 +56,8 @@ class Site:
     api_key: str | None
     pace: float
     choices: Choices
+    connections: Connections
     log: Log = field(default_factory=Log)
-    connections: Connections = field(default_factory=lambda: Connections())
     closed: bool = False
 
 
@@ -76,7 +76,7 @@ class Emulator:
         self.host = HOSTS[host]
         self.seed = seed
         self.port = port
-        self._site = Site(seed, api_key, pace, Choices(seed, weights, BASES))
+        self._site = Site(seed, api_key, pace, Choices(seed, weights, BASES), Connections())
         self._listener: socket.socket | None = None
         self._acceptor: threading.Thread | None = None
 

@@ -186,19 +186,30 @@ def _answered(
 def _failed(
     call: Call, step: Step, run: attempts.Run, failure: Failure, started: float, wall: float, lease: Lease, pursuit: Pursuit
 ) -> None:
-    seconds = call.clock.monotonic() - started
-    rule = call.walk.course.table[failure.kind]
-    lease.end(
-        Outcome(rule, failure.kind, failure.billing, failure.retry_after, seconds, None, run.had_its_time(failure.kind))
-    )
     committed = run.reading is not None and run.reading.committed
     if committed:
         failure = attrs.evolve(failure, billing="billed")
+    elif failure.kind in _FROM_OUTSIDE and run.deadline.written is not None:
+        failure = attrs.evolve(failure, billing="unknown")
+    lease.end(_outcome(call, run, failure, started))
     _record(call, step, run, failure, started, wall, pursuit, run.request.adjusted)
-    if failure.kind in (K.CANCELLED, K.CLOSED):
+    if failure.kind in _FROM_OUTSIDE:
         raise error_for(failure)
     if committed:
         raise _interrupted(run, failure)
+
+
+# These end a call from outside and say nothing of the vendor.
+_FROM_OUTSIDE = (K.CANCELLED, K.CLOSED)
+
+
+def _outcome(call: Call, run: attempts.Run, failure: Failure, started: float) -> Outcome | None:
+    """What health learns of a failed attempt; None: nothing."""
+    if failure.kind in _FROM_OUTSIDE:
+        return None
+    rule, seconds = call.walk.course.table[failure.kind], call.clock.monotonic() - started
+    counted = run.had_its_time(failure.kind)
+    return Outcome(rule, failure.kind, failure.billing, failure.retry_after, seconds, None, counted)
 
 
 def _record(

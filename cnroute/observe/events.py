@@ -19,7 +19,7 @@ import attrs
 
 from cnroute.chat import Usage
 from cnroute.failures import clean_text
-from cnroute.money import Bill, Cost
+from cnroute.money import Bill, Cost, plain
 from cnroute.notices import AttemptFinished, AttemptSkipped, AttemptStarted, CallFinished
 from cnroute.observe.records import model_of, record_of_notice, request_id_of
 from cnroute.routing.fallback import TABLE
@@ -55,8 +55,8 @@ class Event:
     make: Callable[[Any], Fields]
     fields: tuple[str, ...]
     when: Callable[[Any], bool] | None = None
-    at_debug: Mapping[str, Callable[[Any], object]] = {}
-    with_content: Mapping[str, Callable[[Any], object]] = {}
+    at_debug: Mapping[str, Callable[[Any], object]] = attrs.field(factory=dict)
+    with_content: Mapping[str, Callable[[Any], object]] = attrs.field(factory=dict)
 
 
 class RecordField(dict[str, Any]):
@@ -80,7 +80,7 @@ def _cost_fields(cost: Cost | None) -> Fields:
     if cost is None:
         return dict.fromkeys(("cost_low", "cost_high", "cost_currency", "cost_estimated"))
     return {
-        "cost_low": f"{cost.low:f}", "cost_high": f"{cost.high:f}", "cost_currency": cost.currency,
+        "cost_low": plain(cost.low), "cost_high": plain(cost.high), "cost_currency": cost.currency,
         "cost_estimated": cost.estimated,
     }
 

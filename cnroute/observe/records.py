@@ -53,7 +53,7 @@ def record_of_error(error: CallError) -> Record:
 
 def record_of_plan(plan: Any) -> Record:
     """The record of a forecast."""
-    return _safe(
+    record: Record = _safe(
         {
             "schema": SCHEMA,
             "kind": "plan",
@@ -63,6 +63,7 @@ def record_of_plan(plan: Any) -> Record:
             "plan": _plan(plan, None, (), None),
         }
     )
+    return record
 
 
 def record_of_notice(notice: CallFinished) -> Record:
@@ -105,7 +106,7 @@ def _record(
 ) -> Record:
     """`value` is a completion, an error or a notice: what all three have is read from it."""
     attempts: tuple[Attempt, ...] = value.attempts
-    return _safe(
+    record: Record = _safe(
         {
             "schema": SCHEMA,
             "kind": kind,
@@ -130,6 +131,7 @@ def _record(
             "error": None if error is None else _error(error),
         }
     )
+    return record
 
 
 def _seconds(value: Any, attempts: Iterable[Attempt]) -> float | None:

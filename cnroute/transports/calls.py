@@ -76,7 +76,7 @@ class Call:
     def begin(self, request: HttpRequest) -> None:
         """Take a place, send `request`, read the answer's head."""
         path = self.bound.path_of(request.url)
-        self.exchange.deadline.on_cancel(self.exchange.cancel)
+        self.exchange.deadline.on_cancel(self.exchange.grip.cancel)
         self.bound.active.add(self)
         self._token = self.bound.places.take(self.exchange)
         answer = self.answer = self._ask(request, path)
@@ -143,7 +143,11 @@ class Call:
                     decoder.end()
                 return b""
             data = cast(Guarded, self.connection).file.read1(PIECE)
-            out = framer.feed(data) if data else framer.end()
+            if data:
+                out = framer.feed(data)
+            else:
+                self.exchange.check()
+                out = framer.end()
             if out and decoder is not None:
                 out = decoder.decode(out)
         return out
@@ -257,12 +261,11 @@ class Call:
         try:
             self._put_away()
         finally:
-            self.exchange.finish()
             self._free()
 
     def _put_away(self) -> None:
         connection, answer = self.connection, self.answer
-        self.exchange.hold(None)  # from here on a cancel must not touch the socket: it may serve another call
+        self.exchange.grip.hold(None)  # from here on a cancel must not touch the socket: it may serve another call
         if connection is None or answer is None or not self._is_clean(connection):
             self._close_connection()
             return
@@ -272,9 +275,9 @@ class Call:
 
     def _is_clean(self, connection: Guarded) -> bool:
         # http.client has closed the connection itself when the answer said so, or had no framing.
-        if connection.sock is None or not self.bound.keepalive or self.exchange.deadline.cancelled:
+        if connection.sock is None or not self.bound.keepalive or self.exchange.cancelled:
             return False
-        if self.framer is None or not self.framer.done or self.framer.surplus or self.exchange.closing:
+        if self.framer is None or not self.framer.done or self.framer.surplus:
             return False
         connection.reader.ended = True
         pending = getattr(connection.sock, "pending", None)
@@ -300,8 +303,7 @@ class Call:
         """The stream was collected: end the exchange without waiting for any lock (U20)."""
         if not self.ended:
             self.ended = True
-            self.exchange.abandon()
-            self.exchange.finish()
+            self.exchange.grip.abandon()
             self.bound.places.close_later(self._close_connection)
             self._free()
 

@@ -5,7 +5,7 @@ Rules of this file
   afresh each time.
 - `cancel()` only shuts the socket down: `close()` would not wake a blocked read (U19). Waits that have no socket
   look at the flag every TICK seconds.
-- The lock is re-entrant: a garbage collection inside `cancel()` may drop the stream of the same exchange.
+- The grip's lock is re-entrant: a garbage collection inside `cancel()` may drop the stream of the same exchange.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from cnroute.failures import Failure, FailureKind
 from cnroute.settings import Timeouts
-from cnroute.transports.steps import BODY, DNS, HEAD, POOL, WRITE, Step, failure_of
+from cnroute.transports.steps import BODY, DNS, HEAD, POOL, WRITE, Step, WireError, failure_of
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -44,10 +44,35 @@ class Deadline(Protocol):
     def on_cancel(self, callback: Callable[[], object], /) -> None: ...  # noqa: D102
 
 
+class Grip:
+    """The socket that a cancel has to shut down. Deadlines keep its `cancel`; it keeps no deadline, so no cycle."""
+
+    __slots__ = ("_lock", "_socket")
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._socket: socket.socket | None = None
+
+    def hold(self, sock: socket.socket | None) -> None:
+        """From now on `sock` is held; None: nothing, so that it may serve another exchange or be closed."""
+        with self._lock:
+            self._socket = sock
+
+    def cancel(self) -> None:
+        """Wake whoever waits for the socket. Called by the deadline, from any thread."""
+        with self._lock:
+            shut(self._socket)
+
+    def abandon(self) -> None:
+        """From a finalizer: the peer sees the end now, and no lock is waited for (U20)."""
+        sock, self._socket = self._socket, None
+        shut(sock)
+
+
 class Exchange:
     """The guard of one exchange. `received` counts bytes since the request was written."""
 
-    __slots__ = ("_by", "_idle", "_lock", "_socket", "closing", "deadline", "received", "step", "written")
+    __slots__ = ("_by", "_idle", "closing", "deadline", "grip", "received", "step", "written")
 
     def __init__(self, deadline: Deadline) -> None:
         self.deadline = deadline
@@ -57,8 +82,7 @@ class Exchange:
         self.closing = False
         self._idle = deadline.limits.idle
         self._by = deadline.now() + deadline.limits.pool
-        self._lock = threading.RLock()
-        self._socket: socket.socket | None = None
+        self.grip = Grip()
 
     def enter(self, step: Step, limit: float) -> None:
         """Begin `step`, which may take `limit` seconds."""
@@ -106,36 +130,29 @@ class Exchange:
         return self.closing or self.deadline.remaining() <= 0
 
     def hold(self, sock: socket.socket | None) -> None:
-        """`sock` is what a cancel has to shut down; None: nothing is held any more."""
-        with self._lock:
-            self._socket = sock
-            if self.deadline.cancelled or self.closing:
-                shut(sock)
+        """`sock` is what a cancel has to shut down, at once if it came earlier."""
+        self.grip.hold(sock)
+        if self.cancelled:
+            self.grip.cancel()
 
-    def cancel(self) -> None:
-        """Wake whoever waits for this exchange. Called by the deadline, from any thread."""
-        with self._lock:
-            shut(self._socket)
+    @property
+    def cancelled(self) -> bool:
+        """Whether somebody has cancelled the call, or closed the stream or the transport."""
+        return self.closing or self.deadline.cancelled
 
-    def finish(self) -> None:
-        """It is over. The deadline keeps our `cancel`: letting go of it here saves a cycle per call."""
-        with self._lock:
-            self._socket = None
-        del self.deadline
-
-    def abandon(self) -> None:
-        """From a finalizer: the peer sees the end now, and no lock is waited for (U20)."""
-        sock, self._socket = self._socket, None
-        shut(sock)
+    def check(self) -> None:
+        """Raise if cancelled. Our own shutdown looks like the peer's end, which can be a good one (row 112)."""
+        if self.cancelled:
+            raise WireError(FailureKind.CANCELLED, "cancelled")
 
     def stop(self) -> None:
-        """The same for a transport that is being closed, or a stream that is closed while it is read."""
+        """Cancel because the transport is being closed, or a stream while it is read."""
         self.closing = True
-        self.cancel()
+        self.grip.cancel()
 
     def failure(self, error: Exception) -> Failure:
         """What `error` means in the present step; after a cancel everything means `cancelled`."""
-        if self.deadline.cancelled or self.closing:
+        if self.cancelled:
             return Failure(
                 FailureKind.CANCELLED, f"cancelled: {self.step.name}", billing="unknown" if self.step.sent else "none"
             )

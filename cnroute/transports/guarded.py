@@ -136,7 +136,7 @@ class GuardedTLS(Guarded, HTTPSConnection):
         finally:
             twin: socket.socket | None = self.__dict__.pop("_twin", None)
             if twin is not None:
-                self.exchange.hold(None)
+                self.exchange.grip.hold(None)
                 twin.close()
 
 

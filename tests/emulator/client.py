@@ -150,11 +150,11 @@ def exchange(emulator: Any, provider: str, document: Any, *, key: str = "k", str
 
 
 def ask(emulator: Any, provider: str, text: str = QUESTION, *, model: str = "", fault: str = "", stream: bool = False,
-        quiet: float = 0.4, total: float = 1.0, most: int = 600_000, **extra: Any) -> Outcome:  # fmt: skip
+        quiet: float = 0.4, total: float = 1.0, most: int = 600_000, after: float = 0.004, **extra: Any) -> Outcome:  # fmt: skip
     """A correct request, with a fault by suffix."""
     name = (model or MODELS[provider]) + (f"!{fault}" if fault else "")
     document = body_for(provider, text, model=name, stream=stream, **extra)
-    return exchange(emulator, provider, document, stream=stream, quiet=quiet, total=total, most=most)
+    return exchange(emulator, provider, document, stream=stream, quiet=quiet, total=total, most=most, after=after)
 
 
 MODES = [(provider, stream) for provider in PROVIDERS for stream in (False, True)]

@@ -151,7 +151,8 @@ ENDS: dict[str, tuple[str, str | None]] = {
 @pytest.mark.parametrize("fault", ENDS)
 def test_ends(emulator: Emulator, fault: str) -> None:
     end, sent = ENDS[fault]
-    for provider, stream, outcome in client.ask_all(emulator, fault, total=0.1, quiet=0.5 if end == "flood" else 0.08):
+    patience = {"quiet": 0.1} if end == "open" else {"quiet": 1.0, "after": 1.0}
+    for provider, stream, outcome in client.ask_all(emulator, fault, total=0.1 if end == "flood" else 2, **patience):
         assert outcome.end == end, (provider, stream)
         assert bool(outcome.data) == (sent != "nothing")
         assert outcome.data.startswith(b"HTTP/1.") == (sent in ("head", "body"))
@@ -163,7 +164,7 @@ def test_ends(emulator: Emulator, fault: str) -> None:
 
 def test_strange_heads_in_detail(emulator: Emulator) -> None:
     def data(fault: str) -> bytes:
-        return client.ask(emulator, "dashscope", fault=fault, total=0.3).data
+        return client.ask(emulator, "dashscope", fault=fault, total=0.3, quiet=0.1).data
 
     assert data("ssh_greeting").startswith(b"SSH-2.0") and len(data("random_bytes")) == 65536
     assert data("status_word").startswith(b"HTTP/1.1 OK ") and len(data("long_reason").partition(b"\r\n")[0]) > 200_000
@@ -321,7 +322,9 @@ BROKEN = {
 @pytest.mark.parametrize("count", [0, 1, 2, 5])
 @pytest.mark.parametrize("fault", BROKEN)
 def test_streams_break_after_the_given_content_events(emulator: Emulator, fault: str, count: int) -> None:
-    for provider, _stream, outcome in client.ask_all(emulator, f"{fault}:{count}", STREAMS, quiet=0.1):
+    for provider, _stream, outcome in client.ask_all(
+        emulator, f"{fault}:{count}", STREAMS, quiet=0.1 if BROKEN[fault] == "open" else 1.0
+    ):
         pieces = client.deltas(client.events(outcome.body), cumulative=provider == "dashscope")
         assert outcome.end == BROKEN[fault] and len(pieces) == count
         assert emulator.answer(QUESTION).startswith("".join(pieces)) and not client.reasons(client.events(outcome.body))

@@ -78,7 +78,8 @@ def test_the_sdk_merges_increments_itself(emulator: Emulator, model: str) -> Non
 
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize(("fault", "status", "code"), [
-    ("rate_limit", 429, "Throttling.RateQuota"), ("permission", 403, "AccessDenied.Unpurchased"), ("http_500", 500, "InternalError"),
+    ("rate_limit", 429, "Throttling.RateQuota"),
+    ("permission", 403, "AccessDenied.Unpurchased"), ("http_500", 500, "InternalError"),
 ])  # fmt: skip
 def test_errors(emulator: Emulator, model: str, fault: str, status: int, code: str) -> None:
     for options in ({}, {"stream": True}):

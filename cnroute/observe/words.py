@@ -1,0 +1,196 @@
+"""The words of `explain`, as data: English and Chinese side by side, each written for its readers.
+
+Rules of this file
+- Every pair is (English, Chinese). What stands in braces is filled in by `cnroute.explain`.
+- Failure kinds and rules are whole clauses that go on after "name: ".
+- The vendor's own words and those of plugins are quoted, never translated.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+LANGUAGES = ("en", "zh")
+Pair = tuple[str, str]
+
+FAILURES: Mapping[str, Pair] = {
+    "auth": ("the vendor refused the key", "厂商不认这个密钥"),
+    "permission": ("the key may not use this model or endpoint", "密钥没有使用该模型或接口的权限"),
+    "quota": ("the balance or plan is used up", "余额或套餐额度已用完"),
+    "rate_limit": ("the vendor's rate limit was reached", "触发了厂商的限流"),
+    "bad_request": ("the vendor found the request wrong", "厂商认为请求有误"),
+    "request_too_large": ("the request is larger than is taken here", "请求体超过了大小上限"),
+    "context_length": ("the prompt does not fit into the model's context window", "提示词超出了模型的上下文长度"),
+    "content_filter": ("the vendor's content inspection stepped in", "内容被厂商的安全审核拦下"),
+    "model_not_found": ("there is no such model", "模型不存在"),
+    "server_error": ("the vendor had an internal error", "厂商内部出错"),
+    "overloaded": ("the vendor is overloaded", "厂商服务过载"),
+    "vendor_timeout": ("the vendor ran into a time limit of its own", "厂商自身处理超时"),
+    "dns_error": ("the host name could not be resolved", "域名解析失败"),
+    "connect_error": ("no connection could be made", "连接建立失败"),
+    "connect_timeout": ("connecting took too long", "建立连接超时"),
+    "tls_error": ("the TLS handshake failed", "TLS 握手失败"),
+    "tls_verify": ("the server's certificate was not accepted", "服务器证书校验不通过"),
+    "tls_timeout": ("the TLS handshake took too long", "TLS 握手超时"),
+    "write_timeout": ("sending the request took too long", "发送请求超时"),
+    "first_byte_timeout": ("the vendor did not begin to answer in time", "迟迟没有收到厂商的响应"),
+    "first_token_timeout": ("the stream opened, but its first content did not come in time", "流已打开，但首个内容迟迟未到"),
+    "idle_timeout": ("the answer stopped coming for too long", "响应中断过久"),
+    "connection_lost": ("the connection broke", "连接中断"),
+    "protocol_error": ("the answer was broken HTTP", "响应不符合 HTTP 协议"),
+    "decode_error": ("the answer's content encoding was broken", "响应内容解压失败"),
+    "bad_response": ("what came back is not an answer of this vendor", "返回的内容不是该厂商的正常回答"),
+    "response_too_large": ("the answer passed the size limit", "响应超过了大小上限"),
+    "redirect": ("the server redirected the request, which is never followed", "服务器要求重定向，而重定向一律不跟随"),
+    "deadline_exceeded": ("the call's time was up", "调用的总时限已到"),
+    "no_candidate": ("no deployment could be tried", "没有可用的部署"),
+    "local_overload": ("this process had as many calls in flight as it may", "本进程的并发调用数已达上限"),
+    "budget_exceeded": ("it could cost more than the budget allows", "费用可能超出预算"),
+    "unsupported": ("it cannot express or take a parameter of this request", "不支持请求中的某个参数"),
+    "stream_interrupted": ("the stream broke after its first content, so nothing was repeated", "流在输出内容后中断，因此没有重试"),
+    "cancelled": ("the call was cancelled", "调用被取消"),
+    "closed": ("the router was closed", "路由器已关闭"),
+    "plugin_error": ("a plugin broke its contract", "插件未按约定工作"),
+}
+
+# Why a deployment was excluded, skipped or not needed, beside the failure kinds that may say so too.
+RULES: Mapping[str, Pair] = {
+    "cooling_down": ("it is left alone for a while after an earlier failure", "因之前的失败，仍在冷却期内"),
+    "breaker_open": ("its breaker is open after repeated failures", "连续失败后熔断器已打开"),
+    "probe_out": ("its breaker is open and one probe is on the way", "熔断器已打开，正由另一次调用试探"),
+    "full": ("all its places are taken by calls in flight", "并发名额已满"),
+    "not_admitted": ("it was not admitted", "未获准调用"),
+    "price unknown": ("its price is unknown and a budget is set", "价格未知，而当前设有预算"),
+    "answered": ("another deployment had answered", "已有其他部署给出回答"),
+    "call_ended": ("the call ended before its turn", "尚未轮到，调用已结束"),
+}
+
+STATES: Mapping[str, Pair] = {
+    "chosen": ("answered", "给出了回答"),
+    "tried": ("tried, failed", "已尝试，失败"),
+    "skipped": ("skipped", "跳过"),
+    "not_needed": ("not tried", "未尝试"),
+    "excluded": ("excluded", "排除"),
+}
+
+POLICIES: Mapping[str, Pair] = {
+    "ordered": ("as the targets are written", "按目标的书写顺序"),
+    "cheapest": ("the least expected cost first", "预计费用低者优先"),
+    "fastest": ("the shortest expected time first", "预计耗时短者优先"),
+    "weighted": ("drawn by weight", "按权重随机抽取"),
+}
+
+HEALTH: Mapping[str, Pair] = {
+    "healthy": ("healthy", "状态正常"),
+    "cooling down": ("cooling down", "冷却中"),
+    "breaker open": ("breaker open", "熔断中"),
+    "breaker half_open": ("breaker half open", "熔断后待试探"),
+}
+
+BILLING: Mapping[str, Pair] = {
+    "none": ("Nothing was charged.", "未产生费用。"),
+    "unknown": ("It may have been charged: {cost}.", "可能已计费：{cost}。"),
+    "billed": ("It was charged: {cost}.", "已计费：{cost}。"),
+}
+
+FINISH: Mapping[str, Pair] = {
+    "stop": ("the answer is complete", "回答完整"),
+    "length": ("cut off at the limit of tokens", "达到 token 上限而截断"),
+    "tool_calls": ("the model calls tools", "模型要求调用工具"),
+    "content_filter": ("cut off by the vendor's content inspection", "被厂商的内容审核截断"),
+}
+
+CURRENCIES: Mapping[str, str] = {"CNY": "元", "USD": "美元", "EUR": "欧元", "HKD": "港元", "JPY": "日元", "GBP": "英镑"}
+
+PHRASES: Mapping[str, Pair] = {
+    "name": ("{deployment} ({details})", "{deployment}（{details}）"),
+    "answered": ("Call {call}: {name} answered{time}, after {count}.", "调用 {call}：{name} 给出了回答{time}，{count}。"),
+    "failed": ("Call {call} failed{time}, after {count}: {why} ({kind}).", "调用 {call} 失败{time}，{count}：{why}（{kind}）。"),
+    "unfinished": ("Call {call} has not ended yet.", "调用 {call} 尚未结束。"),
+    "plan": ("Plan for {route}; nothing has been sent.", "{route} 的调用计划，尚未发送任何请求。"),
+    "time": (" in {seconds} s", "，耗时 {seconds} 秒"),
+    "no attempt": ("no attempt", "未发出请求"),
+    "one attempt": ("1 attempt", "共尝试 1 次"),
+    "attempts": ("{n} attempts", "共尝试 {n} 次"),
+    "cause": ("What broke it: {why} ({kind}).", "中断原因：{why}（{kind}）。"),
+    "asked": ("Asked for: {route}, about {tokens} input tokens.", "请求：{route}，输入约 {tokens} 个 token。"),
+    "order": ("Order (policy {policy}): {how}.", "候选顺序（策略 {policy}）：{how}。"),
+    "order of plugin": ("Order (policy {policy}):", "候选顺序（策略 {policy}）："),
+    "no candidates": ("No deployment can take this request.", "没有部署能接受该请求。"),
+    "candidate": ("  {rank}. {name}: {facts}", "  {rank}. {name}：{facts}"),
+    "estimate": ("expected cost {cost}", "预计费用 {cost}"),
+    "no price": ("expected cost unknown", "价格未知"),
+    "out": ("Excluded:", "已排除："),
+    "out one": ("  - {name}: {why}", "  - {name}：{why}"),
+    "why": ("{words} ({rule})", "{words}（{rule}）"),
+    "why in detail": ("{words} ({rule}: {detail})", "{words}（{rule}：{detail}）"),
+    "state why": ("{state}: {why}", "{state}：{why}"),
+    "attempts made": ("Attempts:", "各次尝试："),
+    "attempt": ("  {n}. {deployment}, {seconds} s: {end}", "  {n}. {deployment}，{seconds} 秒：{end}"),
+    "attempt ok": ("answered{details}.", "成功{details}。"),
+    "attempt failed": ("{words}{details}.", "{words}{details}。"),
+    "details": (" ({details})", "（{details}）"),
+    "http": ("HTTP {value}", "HTTP {value}"),
+    "code": ("vendor code {value}", "厂商错误码 {value}"),
+    "request": ("request id {value}", "请求 ID {value}"),
+    "said": ('It was told: "{message}".', "原话：“{message}”。"),
+    "retry": ("Not again before {seconds} s have passed.", "要求 {seconds} 秒后再试。"),
+    "adjusted": ("Changed for it: {changes}.", "为适配而调整：{changes}。"),
+    "change": ("{name} ({what})", "{name}（{what}）"),
+    "resent": (
+        "Sent a second time on a new connection, since the first one had gone stale.",
+        "原连接已失效，换新连接重发了一次。",
+    ),
+    "usage": ("Tokens: {parts}.", "token 用量：{parts}。"),
+    "input": ("{n} in", "输入 {n}"),
+    "output": ("{n} out", "输出 {n}"),
+    "total": ("{n} in all", "合计 {n}"),
+    "cached": ("{n} of the input cached", "输入中命中缓存 {n}"),
+    "reasoning": ("{n} of the output for reasoning", "输出中用于推理 {n}"),
+    "no usage": ("Tokens: the vendor reported none.", "token 用量：厂商未返回。"),
+    "cost": ("Cost of the answer: {cost}.", "回答的费用：{cost}。"),
+    "exact": ("exactly {amount}", "正好 {amount}"),
+    "about": ("about {amount}", "约 {amount}"),
+    "between": ("between {low} and {high}", "{low} 至 {high} 之间"),
+    "estimated": ("about {low} to {high}", "约 {low} 至 {high}"),
+    "marked": ("{cost}, an estimate since the vendor reported no usage", "{cost}（厂商未返回用量，此为估算）"),
+    "split": ("{cost}, since the vendor's counts leave the split of the tokens open", "{cost}（厂商的计数不足以确定各类 token 的数量）"),
+    "unknown cost": ("unknown, since the deployment has no known price", "未知（该部署没有已知价格）"),
+    "unknown sum": ("an unknown amount", "金额未知"),
+    "nothing": ("nothing", "无"),
+    "bill": (
+        "The whole call: {confirmed} for certain; {possible} more for attempts that may have been charged.",
+        "整次调用：确定费用 {confirmed}；可能另计 {possible}。",
+    ),
+    "finish": ("Finish: {words} ({reason}).", "结束原因：{words}（{reason}）。"),
+    "request id": ("Request id: {value}.", "请求 ID：{value}。"),
+    "metadata": ("Metadata: {pairs}.", "元数据：{pairs}。"),
+    "join": (", ", "，"),
+    "list": ("; ", "；"),
+    "sentence": (" ", ""),
+}
+
+# What the router itself writes into a record in English, as it reads in Chinese.
+IN_CHINESE: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern), chinese)
+    for pattern, chinese in (
+        (r"as written", "按书写顺序"),
+        (r"drawn by weight", "按权重抽取"),
+        (r"unknown price, so it comes last", "价格未知，故排在最后"),
+        (r"not measured yet", "尚无耗时数据"),
+        (r"about ([\d.]+) s", r"约 \1 秒"),
+        (r"by policy (.+)", r"由策略 \1 排定"),
+        (r"about (\d+) input tokens do not fit into its (\d+)", r"输入约 \1 个 token，超出其上限 \2"),
+        (r"left alone for ([\d.]+) s more", r"还需冷却 \1 秒"),
+        (r"the breaker is open for ([\d.]+) s more", r"熔断还将持续 \1 秒"),
+        (r"the breaker is open and its one probe is on the way", "熔断中，唯一的试探请求已在途"),
+        (r"(\d+) calls are in flight", r"已有 \1 个调用在进行"),
+        (r"max_cost is set and the deployment's price is unknown", "设了 max_cost，而该部署价格未知"),
+        (r"it could cost up to ([\d.]+), which max_cost does not allow", r"最多可能花费 \1，超出 max_cost"),
+        (r"the request is longer than (\d+) bytes", r"请求体超过 \1 字节"),
+        (r"the consumer left", "调用方提前离开"),
+        (r"moved from (.+) to (.+)", r"由 \1 改为 \2"),
+        (r"dropped: (.+)", r"已舍弃：\1"),
+    )
+)
