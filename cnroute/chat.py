@@ -205,6 +205,16 @@ class ChatRequest:
     drop_unsupported: bool = False
     extra: Mapping[str, Any] = attrs.field(factory=dict)
 
+    def with_values(self, values: Mapping[str, Any]) -> Self:
+        """The same request with other values for some fields. Cheaper than `attrs.evolve`; it checks nothing."""
+        request = object.__new__(type(self))
+        for name in _REQUEST_FIELDS:
+            object.__setattr__(request, name, values[name] if name in values else getattr(self, name))
+        return request
+
+
+_REQUEST_FIELDS = tuple(field.name for field in attrs.fields(ChatRequest))
+
 
 @attrs.frozen
 class Usage:
@@ -291,8 +301,22 @@ class ChatCompletion:
     cost: Cost | None = None
     bill: Bill | None = None
     attempts: tuple[Attempt, ...] = ()
-    plan: Any = attrs.field(default=None, repr=False)
+    _plan: Any = attrs.field(default=None, repr=False, alias="plan")
     metadata: Mapping[str, str] = attrs.field(factory=dict, repr=False)
+
+    @property
+    def plan(self) -> Any:
+        """The `Plan` that the call followed. It is put together when it is first asked for."""
+        if callable(self._plan):
+            object.__setattr__(self, "_plan", self._plan())
+        return self._plan
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**{name: getattr(self, name) for name in _COMPLETION_FIELDS}, "_plan": self.plan}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            object.__setattr__(self, name, value)
 
     @property
     def message(self) -> Message:
@@ -306,7 +330,12 @@ class ChatCompletion:
 
     def with_record(self, **fields: Any) -> Self:
         """The same answer with what the router knows about the call."""
-        return attrs.evolve(self, **fields)
+        answer = object.__new__(type(self))
+        for name in _COMPLETION_FIELDS:
+            object.__setattr__(answer, name, getattr(self, name))
+        for name, value in fields.items():
+            object.__setattr__(answer, "_plan" if name == "plan" else name, value)
+        return answer
 
     def record(self) -> dict[str, Any]:
         """The call as JSON-ready data with a stable schema: plan, attempts, usage, cost, bill; no content."""
@@ -319,6 +348,9 @@ class ChatCompletion:
         from cnroute.explain import explain
 
         return explain(self.record(), lang)
+
+
+_COMPLETION_FIELDS = tuple(field.name for field in attrs.fields(ChatCompletion))
 
 
 def knowledge_base_from(value: object) -> KnowledgeBase:

@@ -30,6 +30,7 @@ _NAME = re.compile(r"[^/\x00-\x1f\x7f\s](?:[^/\x00-\x1f\x7f]{0,198}[^/\x00-\x1f\
 _OPTION_TEXT = re.compile(r"[^\x00-\x1f\x7f]{0,4096}")
 
 _MASK = "***"
+_ROTATION_SECONDS = 60.0
 
 
 class Secret:
@@ -40,11 +41,12 @@ class Secret:
     time. Raises ConfigurationError, without the value, for a key that cannot stand in a header.
     """
 
-    __slots__ = ("_lock", "_read", "_text", "origin")
+    __slots__ = ("_forgotten_at", "_lock", "_read", "_text", "origin")
 
     def __init__(self, source: str | Mapping[str, str] | Callable[[], str]) -> None:
         self._lock = threading.Lock()
         self._text: str | None = None
+        self._forgotten_at = float("-inf")
         self._read, self.origin = _reader(source)
         if isinstance(source, str):
             self._text = _checked_key(source, self.origin)
@@ -57,10 +59,13 @@ class Secret:
                 text = self._text = _checked_key(self._read(), self.origin)
         return text
 
-    def forget(self) -> None:
-        """Read the file, variable or callable again at the next use: keys rotate without a restart."""
-        if self.origin != "text":
-            self._text = None
+    def forget(self, now: float) -> None:
+        """Read the file, variable or callable again at the next use, at most once a minute.
+
+        `now` is on a monotonic clock. So keys rotate without a restart.
+        """
+        if self.origin != "text" and now - self._forgotten_at >= _ROTATION_SECONDS:
+            self._forgotten_at, self._text = now, None
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Secret):

@@ -32,7 +32,7 @@ from cnroute.plugins import PluginHost
 from cnroute.routing.deadline import Clock
 from cnroute.routing.fallback import table_for
 from cnroute.routing.health import Health
-from cnroute.routing.plan import Course, Group, Place, Plan, Walk, make_walk
+from cnroute.routing.plan import Clocked, Course, Group, Place, Plan, Walk, make_walk
 from cnroute.routing.policies import POLICIES, Policy, weights_of
 from cnroute.scope import Scope
 from cnroute.settings import Breaker, Limits, Retries, Timeouts, nearest
@@ -185,7 +185,7 @@ class Engine:
         return Place(
             ready, hooks, bind(ready) if bind is not None else self.transport,
             Health(ready.limits, breaker, self.clock, self.random), info,
-            nearest(Timeouts, ready.timeouts, self.settings.timeouts),
+            Clocked.of(nearest(Timeouts, ready.timeouts, self.settings.timeouts)),
             self._rates.get(ready.price.currency) if ready.price else Decimal(1), self.settings.currency,
         )
 
@@ -231,7 +231,7 @@ class Engine:
             return group
         members = tuple(
             member if isinstance(member, Group) else attrs.evolve(
-                member, timeouts=nearest(Timeouts, member.deployment.timeouts, route.timeouts, self.settings.timeouts)
+                member, timeouts=Clocked.of(nearest(Timeouts, member.deployment.timeouts, route.timeouts, self.settings.timeouts))
             )
             for member in group.members
         )
@@ -488,7 +488,7 @@ def _fitted(place: Place, request: ChatRequest, course: Course) -> ChatRequest:
         values.update({name: value for name, value in layer.items() if name != "max_tokens" and getattr(request, name) is None})
     if request.extra:
         values["extra"] = request.extra.get(place.deployment.provider, {})
-    return attrs.evolve(request, **values)
+    return request.with_values(values)
 
 
 def _too_long(place: Place, request: ChatRequest, count: int) -> tuple[str, str] | None:

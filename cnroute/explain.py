@@ -87,7 +87,7 @@ class _Teller:
 
 def _call(teller: _Teller, record: Mapping[str, Any]) -> Iterator[str]:
     yield _head(teller, record)
-    yield from _cause(teller, record["error"])
+    yield from _cause(teller, record["error"], bool(record["attempts"]))
     yield from _asked(teller, record)
     yield from _plan(teller, record)
     if record["attempts"]:
@@ -110,7 +110,8 @@ _KINDS: Mapping[str, Callable[[_Teller, Mapping[str, Any]], Iterator[str]]] = {
 
 
 def _head(teller: _Teller, record: Mapping[str, Any]) -> str:
-    outcome, call = record["outcome"], record["call_id"] or "?"
+    outcome = record["outcome"]
+    call = teller.say("call", id=record["call_id"]) if record["call_id"] else teller.say("a call")
     if outcome == "unfinished":
         return teller.say("unfinished", call=call)
     time = "" if record["seconds"] is None else teller.say("time", seconds=_seconds(record["seconds"]))
@@ -124,9 +125,14 @@ def _count(teller: _Teller, number: int) -> str:
     return teller.say({0: "no attempt", 1: "one attempt"}.get(number, "attempts"), n=number)
 
 
-def _cause(teller: _Teller, error: Mapping[str, Any] | None) -> Iterator[str]:
-    if error is not None and error["cause_kind"]:
+def _cause(teller: _Teller, error: Mapping[str, Any] | None, tried: bool) -> Iterator[str]:
+    """What the error knows beyond its kind; after attempts their own lines say it."""
+    if error is None:
+        return
+    if error["cause_kind"]:
         yield teller.say("cause", why=teller.why(error["cause_kind"]), kind=error["cause_kind"])
+    elif not tried:
+        yield teller.say("said", message=error["message"])
 
 
 def _asked(teller: _Teller, record: Mapping[str, Any]) -> Iterator[str]:
@@ -167,7 +173,8 @@ def _order(teller: _Teller, policy: str) -> str:
 
 def _facts(teller: _Teller, each: Mapping[str, Any]) -> str:
     """What became of a candidate, and what was known of it beforehand."""
-    known = teller.join((_place(teller, each["order"]), _estimate(teller, each["cost"]), teller.word(words.HEALTH, each["health"])))
+    health = teller.word(words.HEALTH, each["health"])
+    known = teller.join((_place(teller, each["order"]), _estimate(teller, each["cost"]), health))
     return teller.join((_fate(teller, each), known), "list")
 
 
@@ -190,10 +197,13 @@ def _fate(teller: _Teller, each: Mapping[str, Any]) -> str:
 
 
 def _reason(teller: _Teller, each: Mapping[str, Any]) -> str:
-    clause, detail = teller.why(each["rule"]), each["reason"]
+    rule, detail = each["rule"], each["reason"]
+    clause = teller.why(rule)
+    if each["state"] == "not_needed":
+        return clause
     if not detail:
-        return teller.say("why", words=clause, rule=each["rule"])
-    return teller.say("why in detail", words=clause, rule=each["rule"], detail=teller.own(detail))
+        return teller.say("why", words=clause, rule=rule)
+    return teller.say("why in detail", words=clause, rule=rule, detail=teller.own(detail))
 
 
 # -- attempts ----------------------------------------------------------------------------------------------
@@ -216,7 +226,8 @@ def _attempt(teller: _Teller, attempt: Mapping[str, Any]) -> str:
 
 
 def _success(teller: _Teller, attempt: Mapping[str, Any]) -> str:
-    return teller.say("attempt ok", details=_details(teller, ("http", attempt["http_status"]), ("request", attempt["request_id"])))
+    details = _details(teller, ("http", attempt["http_status"]), ("request", attempt["request_id"]))
+    return teller.say("attempt ok", details=details)
 
 
 def _failure(teller: _Teller, attempt: Mapping[str, Any], failure: Mapping[str, Any]) -> str:
@@ -250,8 +261,9 @@ def _endings(teller: _Teller, record: Mapping[str, Any]) -> Iterator[str]:
     if answered:
         yield teller.say("cost", cost=_cost(teller, record["cost"]))
     if record["bill"] is not None and record["attempts"]:
-        bill = {part: _sum(teller, record["bill"][part]) for part in ("confirmed", "possible")}
-        yield teller.say("bill", **bill)
+        confirmed, possible = record["bill"]["confirmed"], record["bill"]["possible"]
+        phrase = "bill" if possible == [] else "bill with more"
+        yield teller.say(phrase, confirmed=_sum(teller, confirmed), possible=_sum(teller, possible))
     if record["finish_reason"] is not None:
         reason = record["finish_reason"]
         yield teller.say("finish", words=teller.word(words.FINISH, reason), reason=reason)
@@ -272,10 +284,10 @@ def _usage(teller: _Teller, usage: Mapping[str, Any] | None) -> str:
 
 def _span(teller: _Teller, cost: Mapping[str, Any]) -> str:
     """The amount alone, with the word that says how sure it is."""
-    low, high = (teller.amount(cost[end], cost["currency"]) for end in ("low", "high"))
+    high = teller.amount(cost["high"], cost["currency"])
     if cost["low"] == cost["high"]:
-        return teller.say("about" if cost["estimated"] else "exact", amount=low)
-    return teller.say("estimated" if cost["estimated"] else "between", low=low, high=high)
+        return teller.say("about" if cost["estimated"] else "exact", amount=high)
+    return teller.say("estimated" if cost["estimated"] else "between", low=cost["low"], high=high)
 
 
 def _cost(teller: _Teller, cost: Mapping[str, Any] | None) -> str:
@@ -289,4 +301,4 @@ def _cost(teller: _Teller, cost: Mapping[str, Any] | None) -> str:
 def _sum(teller: _Teller, costs: list[Mapping[str, Any]] | None) -> str:
     if costs is None:
         return teller.say("unknown sum")
-    return " + ".join(_span(teller, cost) for cost in costs) or teller.say("nothing")
+    return " + ".join(_span(teller, cost) for cost in costs) or teller.say("free")

@@ -61,8 +61,7 @@ def _without(request: ChatRequest, error: UnsupportedRequestError, dropped: dict
     if not droppable or name in dropped:
         raise CannotBuild(error.failure()) from None
     dropped[name] = f"dropped: {error.reason or 'not supported'}"
-    lost: dict[str, Any] = {name: None}
-    return attrs.evolve(request, **lost)
+    return request.with_values({name: None})
 
 
 def _checked(place: Place, made: Any, dropped: Mapping[str, str]) -> HttpRequest:

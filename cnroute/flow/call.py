@@ -29,6 +29,7 @@ from cnroute.notices import AttemptFinished, AttemptSkipped, AttemptStarted, Cal
 from cnroute.routing.deadline import Clock, Deadline
 from cnroute.routing.health import Lease, Outcome, Refusal
 from cnroute.routing.plan import Place, Step, Walk
+from cnroute.settings import Timeouts
 
 K = FailureKind
 
@@ -95,12 +96,10 @@ def _pursue(call: Call) -> Flow:
             return completion
 
 
-def _limits(call: Call, step: Step) -> Any:
-    """The effective time limits of an attempt, `first_byte` filled in."""
+def _limits(call: Call, step: Step) -> Timeouts:
+    """The effective time limits of an attempt."""
     limits = step.place.timeouts
-    if limits.first_byte is None:
-        limits = attrs.evolve(limits, first_byte=30.0 if call.stream else 180.0)
-    return limits
+    return limits.stream if call.stream else limits.plain
 
 
 def _built(call: Call, step: Step, pursuit: Pursuit) -> HttpRequest | None:
@@ -178,7 +177,7 @@ def _answered(
     _attempt_finished(call, step, "done")
     return completion.with_record(
         call_id=call.id, provider=deployment.provider, deployment=deployment.name, model=completion.model or deployment.model,
-        cost=cost, bill=bill_of(call.attempts, call.currency), attempts=tuple(call.attempts), plan=call.walk.plan(),
+        cost=cost, bill=bill_of(call.attempts, call.currency), attempts=tuple(call.attempts), plan=call.walk.plan,
         metadata=call.request.metadata,
     )
 
@@ -193,6 +192,8 @@ def _failed(
         failure = attrs.evolve(failure, billing="unknown")
     lease.end(_outcome(call, run, failure, started))
     _record(call, step, run, failure, started, wall, pursuit, run.request.adjusted)
+    if failure.kind is K.AUTH and step.place.deployment.api_key is not None:
+        step.place.deployment.api_key.forget(call.clock.monotonic())
     if failure.kind in _FROM_OUTSIDE:
         raise error_for(failure)
     if committed:
@@ -295,15 +296,11 @@ def _finished(call: Call, outcome: str, completion: ChatCompletion | None, error
             model=completion.model if completion else None,
             finish_reason=completion.finish_reason if completion else None,
             usage=completion.usage if completion else last.usage if last else None,
-            cost=completion.cost if completion else None, bill=bill_of(call.attempts, call.currency), error=error,
-            plan=_plan(call, completion, error), metadata=call.request.metadata,
+            cost=completion.cost if completion else None,
+            bill=completion.bill if completion else bill_of(call.attempts, call.currency), error=error,
+            plan=call.walk.plan, metadata=call.request.metadata,
         )
     )
-
-
-def _plan(call: Call, completion: ChatCompletion | None, error: CallError | None) -> Any:
-    known = completion or error
-    return known.plan if known is not None else call.walk.plan()
 
 
 def _started(call: Call, step: Step) -> None:

@@ -122,14 +122,14 @@ class Pursuit:
         """The instant at which an attempt at `step` is cut, so that others may still be tried."""
         now = self._call.clock.monotonic()
         left = self._call.deadline_at - now
-        fixed = step.place.timeouts.attempt
+        fixed = step.place.timeouts.plain.attempt
         if fixed is not None:
             return now + min(left, fixed)
         others = min(self._still_open(step), self._attempts_left() - 1)
         if others < 1:
             return self._call.deadline_at
         share = left / (others + 1)
-        connect = step.place.timeouts.connect
+        connect = step.place.timeouts.plain.connect
         if connect + _LEAST * others <= left:
             share = max(share, connect)
         return now + share

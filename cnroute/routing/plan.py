@@ -77,6 +77,21 @@ class Plan:
         return self.explain()
 
 
+@attrs.frozen
+class Clocked:
+    """The effective time limits of a deployment, `first_byte` filled in for plain calls and for streams."""
+
+    plain: Timeouts
+    stream: Timeouts
+
+    @classmethod
+    def of(cls, limits: Timeouts) -> Clocked:
+        """From limits whose `first_byte` may be unset: then it is 180 s for plain calls, 30 s for streams."""
+        if limits.first_byte is not None:
+            return cls(limits, limits)
+        return cls(attrs.evolve(limits, first_byte=180.0), attrs.evolve(limits, first_byte=30.0))
+
+
 @attrs.define(eq=False)
 class Place:
     """A deployment with everything that a call needs of it, bound once per router.
@@ -89,7 +104,7 @@ class Place:
     transport: Any
     health: Health
     info: ModelInfo | None
-    timeouts: Timeouts
+    timeouts: Clocked
     rate: Decimal | None = Decimal(1)
     """What one unit of the price's currency is in the router's; None: no rate is known."""
     currency: str = "CNY"
@@ -135,9 +150,18 @@ class Step:
     """
 
     place: Place
-    cost: Cost | None
     health: Snapshot
+    input_tokens: int
+    most: int
     request: ChatRequest | None = None
+    _cost: Any = attrs.field(default=(), init=False)
+
+    @property
+    def cost(self) -> Cost | None:
+        """What the request will cost about; worked out when it is first asked for."""
+        if self._cost == ():
+            self._cost = expected_cost(self.place, self.most, self.input_tokens, self.health)
+        return self._cost  # type: ignore[no-any-return]
 
 
 @attrs.define(eq=False)
@@ -218,8 +242,7 @@ def make_walk(
         if found:
             out.append(excluded(place, *found))
         else:
-            health = place.health.snapshot()
-            steps[place.deployment.name] = Step(place, expected_cost(place, most(place), count, health), health)
+            steps[place.deployment.name] = Step(place, place.health.snapshot(), count, most(place))
     ordered = _order(course.group, steps, Context(random, stream, request))
     return Walk(course, ordered, out, count)
 
@@ -227,22 +250,27 @@ def make_walk(
 def _order(group: Group, steps: Mapping[str, Step], context: Context) -> list[Step]:
     """The steps of a group in the order of its policy; a nested group counts as its first step."""
     inner = [_members(member, steps, context) for member in group.members]
-    options = [
-        Option(found[0].place.deployment.name, group.weights[index], found[0].cost, found[0].health, index)
-        for index, found in enumerate(inner)
-        if found
-    ]
     seen: dict[str, Step] = {}
-    for option in _ordered(group, options, context):
-        for step in inner[option.index]:
+    for index in _order_of(group, inner, context):
+        for step in inner[index]:
             seen.setdefault(step.place.deployment.name, step)
     return list(seen.values())
 
 
+def _order_of(group: Group, inner: list[list[Step]], context: Context) -> Sequence[int]:
+    """The places of the members in the order of the group's policy; members without any step are left out."""
+    filled = [index for index, found in enumerate(inner) if found]
+    if len(filled) < 2 or group.policy_name == "ordered":
+        return filled
+    firsts = [(index, inner[index][0]) for index in filled]
+    options = [
+        Option(step.place.deployment.name, group.weights[index], step.cost, step.health, index) for index, step in firsts
+    ]
+    return [option.index for option in _ordered(group, options, context)]
+
+
 def _ordered(group: Group, options: list[Option], context: Context) -> Sequence[Option]:
     """What the policy makes of the options; one that loses, adds or repeats any is a PluginError."""
-    if len(options) < 2:
-        return options
     order = group.policy.order(options, context)
     if sorted(option.index for option in order) != [option.index for option in options]:
         raise PluginError(f"policy {group.policy_name} did not return each of its options once", plugin=group.policy_name)

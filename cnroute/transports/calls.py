@@ -8,6 +8,7 @@ Rules of this file
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Mapping
 from typing import Any, Protocol, cast
@@ -54,7 +55,7 @@ class Call:
 
     __slots__ = (
         "__weakref__", "_busy", "_lock", "_token", "answer", "bound", "connection", "decoder", "ended", "exchange",
-        "framer", "resent", "size",
+        "framer", "resent", "size", "unsent",
     )
 
     def __init__(self, bound: Bound, deadline: Deadline) -> None:
@@ -65,6 +66,7 @@ class Call:
         self.framer: Framer | None = None
         self.decoder: Inflate | None = None
         self.resent = False
+        self.unsent = False
         self.size = 0
         self.ended = False
         self._busy = True  # until the stream is handed out: who closes meanwhile only wakes the thread inside
@@ -118,17 +120,16 @@ class Call:
         connection.exchange = exchange
         exchange.hold(connection.sock)
         exchange.begin_write()
-        whole = True
+        self.unsent = True
         body: Any = request.body or None
         if body is not None and not isinstance(body, bytes):
             body = body.chunks() if callable(body.chunks) else body.chunks
-        try:
-            connection.request(
-                request.method, path, body, self.bound.headers_of(request), preload_content=False, decode_content=False
-            )
-        except (BrokenPipeError, ConnectionResetError):
-            whole = False  # the peer may have answered before it closed: read on (U16)
-        exchange.begin_head(whole=whole)
+        headers = self.bound.headers_of(request)
+        # The peer may answer and close before it has read everything: read on (U16).
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            connection.request(request.method, path, body, headers, preload_content=False, decode_content=False)
+            self.unsent = False
+        exchange.begin_head(whole=not self.unsent)
         return connection.getresponse()
 
     # -- the body
@@ -288,7 +289,7 @@ class Call:
         if self.answer is not None:
             self.answer.close()
         if connection is not None:
-            if self.exchange.step is steps.WRITE:
+            if self.unsent:
                 connection.reset_on_close()
             connection.close()
             connection.close_file()

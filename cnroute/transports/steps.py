@@ -87,9 +87,8 @@ def _kind_and_message(error: Exception, step: Step) -> tuple[FailureKind, str]:
 
 
 def _broken_kind(error: OSError, step: Step) -> FailureKind:
-    # A proxy that refuses the tunnel is reported by http.client as an OSError without a number.
-    refused_tunnel = step is TLS and error.errno is None and not isinstance(error, ssl.SSLError)
-    return K.CONNECT_ERROR if refused_tunnel else step.broken
+    # A proxy that refuses the tunnel is known by nothing but http.client's text.
+    return K.CONNECT_ERROR if step is TLS and str(error).startswith("Tunnel connection failed") else step.broken
 
 
 def _broken_message(error: OSError, step: Step) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from cnroute.emulator import Emulator
-from tests.docs.emulated import KEYS, write_plugin
+from tests.docs.emulated import KEYS, MODULE, write_plugin
 
 
 @pytest.fixture
@@ -18,7 +19,7 @@ def emulator() -> Iterator[Emulator]:
 
 
 @pytest.fixture
-def vendors(emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Emulator:
+def vendors(emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Emulator]:
     """Programs that name no address reach the emulator."""
     for name, value in KEYS.items():
         monkeypatch.setenv(name, value)
@@ -26,4 +27,6 @@ def vendors(emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     folder.mkdir()
     monkeypatch.syspath_prepend(str(write_plugin(folder, emulator)))
     monkeypatch.chdir(tmp_path)
-    return emulator
+    sys.modules.pop(MODULE, None)
+    yield emulator
+    sys.modules.pop(MODULE, None)

@@ -28,14 +28,15 @@ def describe_provider():
     info = yield
     return attrs.evolve(info, base_url=BASES[info.name]) if info is not None and info.name in BASES else info
 '''
-_ENTRY = "[cnroute]\nzz-emulated = cnroute_docs_emulated\n"
+MODULE = "cnroute_docs_emulated"
+_ENTRY = f"[cnroute]\nzz-emulated = {MODULE}\n"
 
 
 def write_plugin(folder: Path, emulator: Emulator) -> Path:
     """Make `folder` an importable place that holds the plugin as an installed distribution."""
     bases = {name: emulator.base_url(name) for name in PROVIDERS}
-    (folder / "cnroute_docs_emulated.py").write_text(_PLUGIN.format(bases=bases), "utf-8")
-    info = folder / "cnroute_docs_emulated-1.0.dist-info"
+    (folder / f"{MODULE}.py").write_text(_PLUGIN.format(bases=bases), "utf-8")
+    info = folder / f"{MODULE}-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: cnroute-docs-emulated\nVersion: 1.0\n", "utf-8")
     (info / "entry_points.txt").write_text(_ENTRY, "utf-8")
