@@ -156,6 +156,8 @@ class AsyncDriver:
             if self._native:
                 return await method(*args)
             return await self._threads.run(method, *args, discard=discard)
+        except MemoryError:
+            raise
         except Exception as error:  # noqa: BLE001 (a transport may be a stranger's)
             self._scope.check()
             raise transport_error(owner, error) from None
@@ -214,9 +216,10 @@ class AsyncChatStream(StreamCore):
         """Send, and wait for the first content (or the end). Once, before iterating."""
         if self._begun:
             raise RuntimeError("start() may be called once, before iterating")
-        await self._pump_alone()
-        if self._error is not None and not self._pending:
-            raise self._error
+        if not self._over:
+            await self._pump_alone()
+        if not self._pending:
+            self._raise_error()
         return self
 
     def __aiter__(self) -> Self:
@@ -230,11 +233,7 @@ class AsyncChatStream(StreamCore):
         return self._finish()
 
     def _finish(self) -> Delta:
-        if self._closed:
-            raise StopAsyncIteration
-        if self._error is not None:
-            raise self._error
-        self._scope.check()
+        self._raise_error()
         raise StopAsyncIteration
 
     async def _pump_alone(self) -> None:

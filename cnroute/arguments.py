@@ -6,12 +6,12 @@ Wrong ones raise BadRequestError naming the argument; what only some vendors can
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any, TypedDict, TypeVar
 
 from cnroute.chat import ChatRequest, KnowledgeBase, Message, knowledge_base_from, message_from
+from cnroute.codec import JsonError, plain
 from cnroute.errors import BadRequestError
 
 MAX_SECONDS = 7 * 86400
@@ -84,29 +84,55 @@ def _messages(value: Any) -> tuple[Message, ...]:
     return messages
 
 
+def _shown(value: Any) -> str:
+    """The beginning of a value's repr, for messages; an integer may be too long to have one."""
+    try:
+        return repr(value)[:40]
+    except ValueError:
+        return f"a {type(value).__name__}"
+
+
+def _finite(value: Any) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return -_MOST < value < _MOST  # false for NaN and infinities, and works for integers that no float can hold
+
+
+_MOST = 1e300
+
+
 def _number(value: Any, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-        raise BadRequestError(f"{name} must be a finite number of at least 0, not {value!r:.40}")
-    return value
+    if not _finite(value) or value < 0:
+        raise BadRequestError(f"{name} must be a finite number of at least 0, not {_shown(value)}")
+    return value  # type: ignore[no-any-return]
 
 
 def _seconds(value: Any, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value <= 0:
-        raise BadRequestError(f"{name} must be a positive number of seconds, not {value!r:.40}")
+    if not _finite(value) or value <= 0:
+        raise BadRequestError(f"{name} must be a positive number of seconds, not {_shown(value)}")
     return float(min(value, MAX_SECONDS))
 
 
 def _whole(value: Any, name: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise BadRequestError(f"{name} must be a whole number, not {value!r:.40}")
+    if not _finite(value) or not isinstance(value, int):
+        raise BadRequestError(f"{name} must be a whole number, not {_shown(value)}")
     return value
 
 
 def _max_tokens(value: Any, name: str) -> int:
     number = _whole(value, name)
     if not 1 <= number <= MAX_MAX_TOKENS:
-        raise BadRequestError(f"{name} must be from 1 to {MAX_MAX_TOKENS}, not {number}")
+        raise BadRequestError(f"{name} must be from 1 to {MAX_MAX_TOKENS}, not {_shown(number)}")
     return number
+
+
+def _json(value: Any, name: str) -> Any:
+    """A copy of `value` as JSON: what the caller changes later changes nothing."""
+    try:
+        return plain(value)
+    except JsonError as error:
+        reason = str(error)
+    raise BadRequestError(f"{name} must be data that JSON can hold, without {reason}")
 
 
 def _stop(value: Any, name: str) -> tuple[str, ...] | None:
@@ -125,7 +151,7 @@ def _tools(value: Any, name: str) -> tuple[Mapping[str, Any], ...] | None:
         function = tool.get("function") if isinstance(tool, Mapping) else None
         if not isinstance(function, Mapping) or not isinstance(function.get("name"), str) or not function["name"]:
             raise BadRequestError(f'{name}: every tool looks like {{"type": "function", "function": {{"name": ...}}}}')
-    return tuple(value) or None
+    return tuple(_json(list(value), name)) or None
 
 
 def _tool_choice(value: Any, name: str) -> str | Mapping[str, Any]:
@@ -133,7 +159,7 @@ def _tool_choice(value: Any, name: str) -> str | Mapping[str, Any]:
         return value
     function = value.get("function") if isinstance(value, Mapping) else None
     if isinstance(value, Mapping) and isinstance(function, Mapping) and isinstance(function.get("name"), str):
-        return value
+        return _json(value, name)  # type: ignore[no-any-return]
     raise BadRequestError(f'{name} must be "auto", "none", "required" or {{"type": "function", "function": {{"name": ...}}}}')
 
 
@@ -146,13 +172,13 @@ def _mapping(value: Any, name: str) -> Mapping[str, Any]:
 def _response_format(value: Any, name: str) -> Mapping[str, Any]:
     if not isinstance(_mapping(value, name).get("type"), str):
         raise BadRequestError(f'{name} needs a type such as "json_object"')
-    return dict(value)
+    return _json(value, name)  # type: ignore[no-any-return]
 
 
 def _reasoning(value: Any, name: str) -> bool | int:
     if isinstance(value, bool):
         return value
-    if isinstance(value, int) and value >= 1:
+    if isinstance(value, int) and 1 <= value <= MAX_MAX_TOKENS:
         return value
     raise BadRequestError(f"{name} must be True, False or a token budget of at least 1")
 
@@ -181,7 +207,7 @@ def _max_cost(value: Any, name: str) -> Decimal:
     if isinstance(cost, int) and not isinstance(cost, bool):
         cost = Decimal(cost)
     if not isinstance(cost, Decimal) or not cost.is_finite() or cost < 0:
-        raise BadRequestError(f'{name} must be an amount such as "0.05" or a Decimal, not {value!r:.40}')
+        raise BadRequestError(f'{name} must be an amount such as "0.05" or a Decimal, not {_shown(value)}')
     return cost
 
 
@@ -190,7 +216,7 @@ def _extra(value: Any, name: str) -> dict[str, Mapping[str, Any]]:
     for provider, fields in pairs.items():
         if not isinstance(provider, str) or not isinstance(fields, Mapping):
             raise BadRequestError(f'{name} maps a provider to fields: {{"minimax-pro": {{...}}}}')
-    return {provider: dict(fields) for provider, fields in pairs.items()}
+    return _json(pairs, name)  # type: ignore[no-any-return]
 
 
 _CHECKS: Mapping[str, Callable[[Any, str], Any]] = {
@@ -211,3 +237,11 @@ _CHECKS: Mapping[str, Callable[[Any, str], Any]] = {
     "drop_unsupported": _flag,
     "extra": _extra,
 }
+
+# What `defaults=` of a deployment, route or router may hold.
+DEFAULTS = tuple(name for name in _CHECKS if name not in ("metadata", "timeout", "max_cost", "drop_unsupported", "extra"))
+
+
+def checked(name: str, value: Any) -> Any:
+    """The value of one argument as calls use it. Raises BadRequestError."""
+    return None if value is None else _CHECKS[name](value, name)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 
+from cnroute.codec import JsonError, plain
 from cnroute.errors import BadRequestError
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ _MESSAGE_FIELDS = ("role", "content", "name", "tool_calls", "tool_call_id", "rea
 def _checked_message(fields: Mapping[str, Any]) -> Message:
     role = fields.get("role")
     role = "system" if role == "developer" else role
-    if role not in ROLES:
+    if not isinstance(role, str) or role not in ROLES:
         raise BadRequestError(f"messages: role must be one of {', '.join(sorted(ROLES))}, not {role!r:.40}")
     content = _content(fields.get("content"))
     calls = _tool_calls(fields.get("tool_calls"))
@@ -159,7 +160,11 @@ def _content(value: object) -> str | tuple[Mapping[str, Any], ...] | None:
             raise BadRequestError("messages: every part of a content list needs a type")
         if part["type"] == "text" and not isinstance(part.get("text"), str):
             raise BadRequestError("messages: a text part needs a text")
-    return tuple(value)
+    try:
+        return tuple(plain(list(value)))
+    except JsonError as error:
+        reason = str(error)
+    raise BadRequestError(f"messages: a content part must be data that JSON can hold, without {reason}")
 
 
 @attrs.frozen
@@ -303,6 +308,7 @@ class ChatCompletion:
     attempts: tuple[Attempt, ...] = ()
     _plan: Any = attrs.field(default=None, repr=False, alias="plan")
     metadata: Mapping[str, str] = attrs.field(factory=dict, repr=False)
+    seconds: float | None = None
 
     @property
     def plan(self) -> Any:
@@ -356,8 +362,25 @@ _COMPLETION_FIELDS = tuple(field.name for field in attrs.fields(ChatCompletion))
 def knowledge_base_from(value: object) -> KnowledgeBase:
     """A KnowledgeBase from an id (int or digits) or a KnowledgeBase. Raises BadRequestError."""
     if isinstance(value, KnowledgeBase):
-        return attrs.evolve(value, id=_base_id(value.id))
+        return attrs.evolve(_checked_base(value), id=_base_id(value.id))
     return KnowledgeBase(_base_id(value))
+
+
+def _checked_base(base: KnowledgeBase) -> KnowledgeBase:
+    rules = (
+        ("top_k", _is_count(base.top_k) and base.top_k > 0, "a whole number above 0"),
+        ("threshold", type(base.threshold) in (int, float) and 0 <= base.threshold <= 1, "a number from 0 to 1"),
+        ("pattern", isinstance(base.pattern, str | None), "text"),
+        ("previous_messages", _is_count(base.previous_messages), "a whole number of at least 0"),
+    )
+    for name, good, what in rules:
+        if not good:
+            raise BadRequestError(f"knowledge_base: {name} must be {what}")
+    return base
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**6
 
 
 def _base_id(value: object) -> int:

@@ -6,7 +6,9 @@ Everything that reads or writes JSON goes through `loads` and `dumps`, plugins t
 from __future__ import annotations
 
 import json
+import math
 import re
+from collections.abc import Mapping
 from typing import Any
 
 # An escaped half of a surrogate pair: only then can a decoded text hold a lone surrogate.
@@ -47,6 +49,29 @@ def dumps(value: Any) -> bytes:
     except UnicodeEncodeError:
         return text.encode("utf-8", "backslashreplace")
 
+
+def plain(value: Any, depth: int = 64) -> Any:
+    """A copy of `value` as JSON's own types: mappings become dicts, lists and tuples lists.
+
+    Raises JsonError for what JSON cannot hold: other types, NaN, integers of thousands of digits, circles.
+    """
+    if depth < 0:
+        raise JsonError("nested too deeply")
+    if isinstance(value, Mapping):
+        if not all(isinstance(key, str) for key in value):
+            raise JsonError("a key that is no text")
+        return {key: plain(item, depth - 1) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item, depth - 1) for item in value]
+    if value is None or isinstance(value, str | bool):
+        return value
+    if isinstance(value, int) and value.bit_length() < _MOST_BITS or isinstance(value, float) and math.isfinite(value):
+        return value
+    raise JsonError(f"a {type(value).__name__} that JSON cannot hold")
+
+
+# Python writes no integer of more than 4,300 digits.
+_MOST_BITS = 14_000
 
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 

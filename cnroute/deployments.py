@@ -26,8 +26,8 @@ _KEY = re.compile(r"[\x21-\x7e]{1,512}")
 _HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,128}")
 _HEADER_VALUE = re.compile(r"[\x20-\x7e\t]{0,4096}")
 _NAME = re.compile(r"[^/\x00-\x1f\x7f\s](?:[^/\x00-\x1f\x7f]{0,198}[^/\x00-\x1f\x7f\s])?")
-# Options are text that goes into URLs, headers or bodies; line ends never belong there.
-_OPTION_TEXT = re.compile(r"[^\x00-\x1f\x7f]{0,4096}")
+# Options are text that goes into URLs, headers or bodies; line ends and lone surrogates never belong there.
+_OPTION_TEXT = re.compile("[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]{0,4096}")
 
 _MASK = "***"
 _ROTATION_SECONDS = 60.0
@@ -56,8 +56,18 @@ class Secret:
         text = self._text
         if text is None:
             with self._lock:
-                text = self._text = _checked_key(self._read(), self.origin)
+                text = self._text = _checked_key(self._found(), self.origin)
         return text
+
+    def _found(self) -> object:
+        """What the source gives; what a callable raises may hold the key, so only its type is told."""
+        try:
+            return self._read()
+        except (ConfigurationError, MemoryError):
+            raise
+        except Exception as error:  # noqa: BLE001 (the host's code)
+            name = type(error).__name__
+        raise ConfigurationError(f"the key ({self.origin}) cannot be read: {name}", "api_key")
 
     def forget(self, now: float) -> None:
         """Read the file, variable or callable again at the next use, at most once a minute.
@@ -83,6 +93,12 @@ class Secret:
 
     def __format__(self, spec: str) -> str:
         return _MASK
+
+    def __copy__(self) -> Secret:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Secret:
+        return self
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _lost_secret, (self.origin,)
@@ -154,8 +170,30 @@ def _optional_words(values: Iterable[str] | None) -> frozenset[str] | None:
     return None if values is None else frozenset(values)
 
 
-def _defaults(values: Mapping[str, Any] | None) -> dict[str, Any]:
-    return dict(values or {})
+def _copied(key: str) -> Callable[[Any], Any]:
+    """A converter to a dict of one's own. Raises ConfigurationError for what is no mapping."""
+
+    def copy(values: Mapping[str, Any] | None) -> dict[str, Any]:
+        if values is not None and not isinstance(values, Mapping):
+            raise ConfigurationError(f"{key} must be a mapping, not a {type(values).__name__}", key)
+        return dict(values or {})
+
+    return copy
+
+
+def _optional(kind: type) -> Callable[[object, attrs.Attribute[Any], object], None]:
+    """A validator for None or one type. Raises ConfigurationError."""
+
+    def check(owner: object, field: attrs.Attribute[Any], value: object) -> None:
+        if value is not None and not isinstance(value, kind):
+            raise ConfigurationError(f"{field.name} must be a {kind.__name__}, not a {type(value).__name__}", field.name)
+
+    return check
+
+
+def _word(owner: object, field: attrs.Attribute[Any], value: object) -> None:
+    if not isinstance(value, str) or not value:
+        raise ConfigurationError(f"{field.name} must be a name, not a {type(value).__name__}", field.name)
 
 
 @attrs.frozen
@@ -258,23 +296,30 @@ def _url_problem(url: object, allow_http: bool) -> str | None:
 
 def checked_name(name: object, key: str) -> str:
     """`name` of a route or deployment; raises ConfigurationError for one that could not be called."""
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or not name.isprintable():
         raise ConfigurationError(f"{key} must be 1 to 200 printable characters without /, not {name!r:.60}", key)
     return name
 
 
 def _headers(value: Mapping[str, str]) -> dict[str, str]:
+    value = _copied("headers")(value)
     for name, text in value.items():
         if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
             raise ConfigurationError("a header name has characters that HTTP does not allow", "headers")
         if not isinstance(text, str) or not _HEADER_VALUE.fullmatch(text):
             raise ConfigurationError(f"the value of header {name} must be printable ASCII text", "headers")
-    return dict(value)
+    return value
 
 
 def _options(value: Mapping[str, Any]) -> dict[str, Any]:
     """Options with `{"env": NAME}` and `{"file": PATH}` resolved."""
-    return {name: _option(name, item) for name, item in value.items()}
+    return {name: _option(name, item) for name, item in _checked_options(value).items()}
+
+
+def _checked_options(value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        raise ConfigurationError("options must map names to values", "options")
+    return value
 
 
 def _option(name: str, value: Any) -> Any:
@@ -287,7 +332,16 @@ def _option(name: str, value: Any) -> Any:
 
 
 def _price(value: Any) -> Price | None:
-    return Price(**value) if isinstance(value, Mapping) else value
+    if not isinstance(value, Mapping):
+        if not isinstance(value, Price | None):
+            raise ConfigurationError(f"price must be a Price, not a {type(value).__name__}", "price")
+        return value
+    known = [field.alias for field in attrs.fields(Price) if field.init]
+    unknown = [name for name in value if name not in known]
+    if unknown or "currency" not in value:
+        reason = f"has no setting {unknown[0]!r:.60}" if unknown else "needs a currency"
+        raise ConfigurationError(f"a price {reason}; its settings are {', '.join(map(str, known))}", "price")
+    return Price(**value)
 
 
 def _model_name(owner: object, field: attrs.Attribute[Any], value: object) -> None:
@@ -313,20 +367,20 @@ class Deployment:
     """
 
     name: str = attrs.field(validator=lambda owner, field, value: checked_name(value, "name") and None)
-    provider: str
+    provider: str = attrs.field(validator=_word)
     model: str = attrs.field(validator=_model_name)
     api_key: Secret | None = attrs.field(default=None, converter=secret_from, repr=False)
     base_url: str | None = None
     options: Mapping[str, Any] = attrs.field(factory=dict, converter=_options, repr=lambda value: f"<{', '.join(value)}>")
     price: Price | None = attrs.field(default=None, converter=_price)
-    timeouts: Timeouts | None = None
-    limits: Limits | None = None
-    breaker: Breaker | None = None
-    rate_limit: RateLimit | None = None
-    defaults: Mapping[str, Any] = attrs.field(factory=dict, converter=_defaults)
+    timeouts: Timeouts | None = attrs.field(default=None, validator=_optional(Timeouts))
+    limits: Limits | None = attrs.field(default=None, validator=_optional(Limits))
+    breaker: Breaker | None = attrs.field(default=None, validator=_optional(Breaker))
+    rate_limit: RateLimit | None = attrs.field(default=None, validator=_optional(RateLimit))
+    defaults: Mapping[str, Any] = attrs.field(factory=dict, converter=_copied("defaults"))
     headers: Mapping[str, str] = attrs.field(factory=dict, converter=_headers, repr=False)
-    tls: TLS | None = None
-    proxy: str | None = attrs.field(default=None, repr=False)
+    tls: TLS | None = attrs.field(default=None, validator=_optional(TLS))
+    proxy: str | None = attrs.field(default=None, validator=_optional(str), repr=False)
     allow_http: bool = False
 
     def __attrs_post_init__(self) -> None:
@@ -351,12 +405,12 @@ class Route:
     rows of the table: `{"bad_request": "next"}`.
     """
 
-    policy: str = "ordered"
+    policy: str = attrs.field(default="ordered", validator=_word)
     targets: tuple[Any, ...] | Mapping[str, Any] = attrs.field(default=(), converter=_targets)
     fallback_on: frozenset[str] = attrs.field(default=frozenset(), converter=_words)
-    fallback: Mapping[str, str] = attrs.field(factory=dict)
-    timeouts: Timeouts | None = None
-    retries: Retries | None = None
-    defaults: Mapping[str, Any] = attrs.field(factory=dict, converter=_defaults)
+    fallback: Mapping[str, str] = attrs.field(factory=dict, converter=_copied("fallback"))
+    timeouts: Timeouts | None = attrs.field(default=None, validator=_optional(Timeouts))
+    retries: Retries | None = attrs.field(default=None, validator=_optional(Retries))
+    defaults: Mapping[str, Any] = attrs.field(factory=dict, converter=_copied("defaults"))
     knowledge_fallback: str = "same"
-    settings: Mapping[str, Any] = attrs.field(factory=dict)
+    settings: Mapping[str, Any] = attrs.field(factory=dict, converter=_copied("settings"))

@@ -22,8 +22,8 @@ import attrs
 
 from cnroute import arguments
 from cnroute.chat import ChatRequest
-from cnroute.deployments import Deployment, ModelInfo, Route, checked_name
-from cnroute.errors import ConfigurationError, ModelNotFoundError, PluginError, Problem, RouterClosedError
+from cnroute.deployments import Deployment, ModelInfo, Route, checked_base_url, checked_name
+from cnroute.errors import BadRequestError, ConfigurationError, ModelNotFoundError, PluginError, Problem, RouterClosedError
 from cnroute.flow.build import CannotBuild, build
 from cnroute.flow.call import Call
 from cnroute.money import Price, amount, currency_code
@@ -40,14 +40,10 @@ from cnroute.settings import Breaker, Limits, Retries, Timeouts, nearest
 _USUAL_MAX_TOKENS = 2048
 _REASONING_MAX_TOKENS = 16384
 _MADE_PLACES = 1000
-
-
-def _mapping(value: Mapping[str, Any] | None) -> dict[str, Any]:
-    return dict(value or {})
-
-
-def _tuple(value: Iterable[Any]) -> tuple[Any, ...]:
-    return tuple(value)
+_SETTING_KINDS: Mapping[str, type] = {
+    "timeouts": Timeouts, "limits": Limits, "retries": Retries, "breaker": Breaker, "exchange": Mapping,
+}
+_Layers = tuple[Timeouts | None, ...]
 
 
 @attrs.define(eq=False)
@@ -59,13 +55,13 @@ class Settings:
     limits: Limits | None = None
     retries: Retries | None = None
     breaker: Breaker | None = attrs.field(factory=Breaker)
-    budgets: tuple[Any, ...] = attrs.field(default=(), converter=_tuple)
+    budgets: Iterable[Any] = ()
     store: Any = None
     transport: Any = None
     plugins: Any = None
-    currency: str = attrs.field(default="CNY", converter=currency_code)
-    exchange: Mapping[str, Any] = attrs.field(factory=dict, converter=_mapping)
-    defaults: Mapping[str, Any] = attrs.field(factory=dict, converter=_mapping)
+    currency: str = "CNY"
+    exchange: Mapping[str, Any] | None = None
+    defaults: Mapping[str, Any] | None = None
     clock: Clock = time
     random: Any = None
     log_content: bool = False
@@ -80,10 +76,13 @@ class Engine:
     ) -> None:
         self.settings = settings
         self._problems: list[Problem] = []
+        self._check_kinds()
         self.clock = settings.clock
-        self.random = _random(settings.random)
-        self.host = _host(settings.plugins)
+        self.random = self._try("random", lambda: _random(settings.random)) or random_module.random
+        self.host = self._try("plugins", lambda: _host(settings.plugins)) or PluginHost(autoload=False)
         self.host.freeze()
+        self.currency: str = self._try("currency", lambda: currency_code(settings.currency)) or "CNY"
+        self._defaults = self._try("defaults", lambda: _checked_defaults(settings.defaults)) or {}
         self._rates = self._exchange_rates()
         self._plugin_prices = {(provider, model): price for provider, model, price in self.host.prices()}
         self._refuse_unbuilt()
@@ -93,8 +92,10 @@ class Engine:
         self._running: dict[Scope, Callable[[], object]] = {}
         self._places: dict[str, Place] = {}
         self._courses: dict[str, Course] = {}
+        self._made_courses: dict[str, Course] = {}
         self._place_all(deployments)
         self._course_all(routes)
+        self._try("policy", self._check_policy)
         if self._problems:
             self._close_transport()
             raise ConfigurationError(self._problems)
@@ -116,6 +117,17 @@ class Engine:
             self._problems.append(Problem(key, str(error)))
         return None
 
+    def _check_kinds(self) -> None:
+        """Settings of a wrong type are problems, and left out of what follows."""
+        for name, kind in _SETTING_KINDS.items():
+            value = getattr(self.settings, name)
+            if value is not None and not isinstance(value, kind):
+                self._problems.append(Problem(name, f"must be a {kind.__name__}, not {type(value).__name__}"))
+                setattr(self.settings, name, None)
+        if not all(callable(getattr(self.settings.clock, name, None)) for name in ("monotonic", "time", "sleep")):
+            self._problems.append(Problem("clock", "needs monotonic(), time() and sleep(seconds)"))
+            self.settings.clock = time
+
     def _refuse_unbuilt(self) -> None:
         """Settings of the contract that this version cannot honour are refused, never ignored."""
         for name in ("budgets", "store"):
@@ -132,19 +144,24 @@ class Engine:
             name, transport = transport, self.host.create("create_transport", transport, {})
             if transport is None:
                 raise ConfigurationError(f"no plugin knows a transport called {name!r}", "transport")
+        if not (callable(getattr(transport, "send", None)) and callable(getattr(transport, "open", None))):
+            raise ConfigurationError(f"a {type(transport).__name__} is no transport: it needs send and open", "transport")
         if getattr(transport, "is_async", False) and not asynchronous:
             raise ConfigurationError("the transport is asynchronous; use AsyncRouter", "transport")
         return transport
 
     def _exchange_rates(self) -> dict[str, Decimal]:
-        rates = {self.settings.currency: Decimal(1)}
-        for code, entry in self.settings.exchange.items():
+        rates = {self.currency: Decimal(1)}
+        for code, entry in (self.settings.exchange or {}).items():
             value = self._try(f"exchange.{code}", lambda code=code, entry=entry: _rate(code, entry))  # type: ignore[misc]
             if value is not None:
                 rates[code] = value
         return rates
 
     def _place_all(self, deployments: Iterable[Deployment]) -> None:
+        if isinstance(deployments, str | Mapping) or not isinstance(deployments, Iterable):
+            self._problems.append(Problem("deployments", f"must be a list of Deployment, not a {type(deployments).__name__}"))
+            return
         for deployment in deployments:
             key = f"deployments.{getattr(deployment, 'name', '?')}"
             if not isinstance(deployment, Deployment):
@@ -170,7 +187,8 @@ class Engine:
         price = deployment.price or self._plugin_prices.get((deployment.provider, deployment.model))
         ready = attrs.evolve(
             deployment,
-            base_url=deployment.base_url or hooks.info.base_url.rstrip("/"),
+            base_url=deployment.base_url or _own_base_url(deployment, hooks.info),
+            defaults=_checked_defaults(deployment.defaults),
             price=price or (info.price if info else None),
             limits=nearest(Limits, deployment.limits, self.settings.limits),
         )
@@ -186,10 +204,13 @@ class Engine:
             ready, hooks, bind(ready) if bind is not None else self.transport,
             Health(ready.limits, breaker, self.clock, self.random), info,
             Clocked.of(nearest(Timeouts, ready.timeouts, self.settings.timeouts)),
-            self._rates.get(ready.price.currency) if ready.price else Decimal(1), self.settings.currency,
+            self._rates.get(ready.price.currency) if ready.price else Decimal(1), self.currency,
         )
 
     def _course_all(self, routes: Mapping[str, Any]) -> None:
+        if not isinstance(routes, Mapping):
+            self._problems.append(Problem("routes", f"must be a mapping of name to route, not a {type(routes).__name__}"))
+            routes = {}
         written = dict(routes)
         for name in written:
             course = self._try(f"routes.{name}", lambda name=name: self._named_course(name, written))  # type: ignore[misc]
@@ -204,38 +225,35 @@ class Engine:
         if name in self._places:
             raise ConfigurationError("a route and a deployment may not have the same name")
         route = _route(written[name])
-        return self._course(name, self._group(route, written, (name,)), route)
+        return self._course(name, self._group(route, written, (name,), ()), route)
 
     def _course(self, name: str, group: Group, route: Route) -> Course:
         return Course(
             name, group, table_for(route.fallback_on, route.fallback), nearest(Retries, route.retries, self.settings.retries),
-            nearest(Timeouts, route.timeouts, self.settings.timeouts), (route.defaults, self.settings.defaults),
+            nearest(Timeouts, route.timeouts, self.settings.timeouts), (_checked_defaults(route.defaults), self._defaults),
             route.knowledge_fallback,
         )
 
-    def _group(self, route: Route, written: Mapping[str, Any], path: tuple[str, ...]) -> Group:
+    def _group(self, route: Route, written: Mapping[str, Any], path: tuple[str, ...], outer: _Layers) -> Group:
+        """A route resolved. `outer` are the time limits of the routes around it, the nearest first."""
         if not route.targets:
             raise ConfigurationError("a route needs at least one target", "targets")
         if isinstance(route.targets, Mapping) and route.policy != "weighted":
             raise ConfigurationError(f"targets with weights need policy = \"weighted\", not {route.policy!r}", "targets")
-        members = tuple(self._member(target, written, path) for target in route.targets)
+        layers = (route.timeouts, *outer)
+        members = tuple(self._member(target, written, path, layers) for target in route.targets)
         weights = weights_of(route.targets).values() if isinstance(route.targets, Mapping) else [Decimal(1)] * len(members)
         group = Group(route.policy, self._policy(route), members, tuple(weights))
         if route.policy == "cheapest":
             self._one_currency(group)
-        return self._with_timeouts(group, route)
+        return group
 
-    def _with_timeouts(self, group: Group, route: Route) -> Group:
-        """A route's own time limits stand between those of its deployments and the router's."""
-        if route.timeouts is None:
-            return group
-        members = tuple(
-            member if isinstance(member, Group) else attrs.evolve(
-                member, timeouts=Clocked.of(nearest(Timeouts, member.deployment.timeouts, route.timeouts, self.settings.timeouts))
-            )
-            for member in group.members
-        )
-        return attrs.evolve(group, members=members)
+    def _timed(self, place: Place, layers: _Layers) -> Place:
+        """The routes' own time limits stand between those of a deployment and the router's."""
+        if not any(layers):
+            return place
+        limits = nearest(Timeouts, place.deployment.timeouts, *layers, self.settings.timeouts)
+        return attrs.evolve(place, timeouts=Clocked.of(limits))
 
     def _policy(self, route: Route) -> Policy:
         if route.policy in POLICIES:
@@ -248,17 +266,28 @@ class Engine:
             raise ConfigurationError(f"the plugin's policy {route.policy!r:.60} has no order(options, context)", "policy")
         return policy  # type: ignore[no-any-return]
 
-    def _member(self, target: Any, written: Mapping[str, Any], path: tuple[str, ...]) -> Place | Group:
+    def _member(self, target: Any, written: Mapping[str, Any], path: tuple[str, ...], layers: _Layers) -> Place | Group:
         if isinstance(target, Route | Mapping):
-            return self._group(_route(target), written, path)
+            return self._group(_route(target), written, path, layers)
+        if not isinstance(target, str):
+            raise ConfigurationError(f"a target is a name or a Route, not a {type(target).__name__}", "targets")
         if target in self._places:
-            return self._places[target]
+            return self._timed(self._places[target], layers)
         if target in path:
             raise ConfigurationError(f"routes form a circle: {' > '.join((*path, target))}", "targets")
         if target in written:
-            return self._group(_route(written[target]), written, (*path, target))
+            return self._group(_route(written[target]), written, (*path, target), layers)
         near = _suggest(target, [*self._places, *written])
         raise ConfigurationError(f"there is no deployment or route {target!r:.60}{near}", "targets")
+
+    def _check_policy(self) -> None:
+        """The policy for names that several deployments serve: it exists, and what it compares has one currency."""
+        policy = self._policy(Route(self.settings.policy))
+        places = self._places.values()
+        for place in places if self.settings.policy == "cheapest" else ():
+            same = tuple(other for other in places if other.deployment.model == place.deployment.model)
+            if len(same) > 1:
+                self._one_currency(Group("cheapest", policy, same, (Decimal(1),) * len(same)))
 
     def _one_currency(self, group: Group) -> None:
         for place in group.places():
@@ -266,19 +295,19 @@ class Engine:
             if price is not None and place.rate is None:
                 raise ConfigurationError(
                     f"{place.deployment.name} is priced in {price.currency}; comparing it needs exchange={{{price.currency!r}: "
-                    f'{{"rate": ..., "as_of": ...}}}} to {self.settings.currency}', "targets",
+                    f'{{"rate": ..., "as_of": ...}}}} to {self.currency}', "targets",
                 )
 
     # -- names -------------------------------------------------------------------------------------------
 
     def course(self, model: str) -> Course:
         """What `model` names: a route, a deployment, `provider/model`, or a model. Raises ModelNotFoundError."""
-        course = self._courses.get(model)
+        course = self._courses.get(model) or self._made_courses.get(model)
         if course is None:
             course = self._found(model)
             with self._lock:
-                if len(self._courses) < _MADE_PLACES:
-                    self._courses[model] = course
+                if len(self._made_courses) < _MADE_PLACES:
+                    self._made_courses[model] = course
         return course
 
     def _found(self, model: str) -> Course:
@@ -304,7 +333,7 @@ class Engine:
 
     def models(self) -> list[ModelInfo]:
         """Every name that can be called: routes, then deployments, with what is known of the model."""
-        routes = [ModelInfo(name) for name in self._courses if name not in self._places and "/" not in name]
+        routes = [ModelInfo(name) for name in self._courses if name not in self._places]
         return routes + [_model_info(name, place) for name, place in self._places.items()]
 
     def health(self) -> dict[str, Any]:
@@ -327,7 +356,7 @@ class Engine:
         return Call(
             request.metadata.get("call_id") or uuid.UUID(int=random_module.getrandbits(128), version=4).hex, request, stream,
             self._walk(course, request, stream), started + total, total, started, self.clock, self.random, self.notify,
-            self.settings.currency, lambda place: _fitted(place, request, course),
+            self.currency, lambda place: _fitted(place, request, course),
         )
 
     def plan(self, messages: Any, model: Any, given: Mapping[str, Any]) -> Plan:
@@ -353,6 +382,8 @@ class Engine:
         for name, observe in self.observers:
             try:
                 observe(notice)
+            except MemoryError:
+                raise
             except Exception as error:  # noqa: BLE001 (a plugin's code)
                 self.host.observer_failures[name] = self.host.observer_failures.get(name, 0) + 1
                 if self.host.observer_failures[name] == 1:
@@ -411,6 +442,8 @@ def _random(source: Any) -> Callable[[], float]:
 def _host(plugins: Any) -> PluginHost:
     if isinstance(plugins, PluginHost):
         return plugins
+    if isinstance(plugins, str | Mapping) or not isinstance(plugins, Iterable | None):
+        raise ConfigurationError("plugins must be a PluginHost or a list of plugin objects", "plugins")
     host = PluginHost()
     for plugin in plugins or ():
         host.register(plugin)
@@ -446,9 +479,33 @@ def _check_options(deployment: Deployment, info: Any) -> None:
 def _route(value: Any) -> Route:
     if isinstance(value, Route):
         return value
-    if isinstance(value, Mapping):
-        return Route(**value)
-    return Route(targets=value)
+    if not isinstance(value, Mapping):
+        return Route(targets=value)
+    known = [field.name for field in attrs.fields(Route)]
+    for name in value:
+        if name not in known:
+            raise ConfigurationError(f"a route has no setting {name!r:.60}{_suggest(name, known)}")
+    return Route(**value)
+
+
+def _own_base_url(deployment: Deployment, info: Any) -> str:
+    """The provider's default, held to the same rules as one that a user gives."""
+    return checked_base_url(info.base_url, allow_http=deployment.allow_http) if info.base_url else ""
+
+
+def _checked_defaults(values: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Parameters for calls that do not say otherwise, held to the rules of a call's arguments."""
+    if not isinstance(values, Mapping | None):
+        raise ConfigurationError("must map parameters of a call to values", "defaults")
+    checked = {}
+    for name, value in (values or {}).items():
+        if name not in arguments.DEFAULTS:
+            raise ConfigurationError(f"there is no default for {name!r:.60}{_suggest(name, arguments.DEFAULTS)}", "defaults")
+        try:
+            checked[name] = arguments.checked(name, value)
+        except BadRequestError as error:
+            raise ConfigurationError(error.message, "defaults") from None
+    return checked
 
 
 def _serves(place: Place, model: str, provider: str | None = None) -> bool:
@@ -456,8 +513,9 @@ def _serves(place: Place, model: str, provider: str | None = None) -> bool:
 
 
 def _suggest(name: Any, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(str(name), list(known), 3, 0.5)
-    return f"; did you mean {' or '.join(repr(each) for each in dict.fromkeys(near))}?" if near else ""
+    by_sound = {each.casefold(): each for each in known}
+    near = [by_sound[each] for each in difflib.get_close_matches(str(name)[:200].casefold(), list(by_sound), 3, 0.5)]
+    return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
 def _model_info(name: str, place: Place) -> ModelInfo:

@@ -33,7 +33,7 @@ control characters, no key and no prompt.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
@@ -98,7 +98,8 @@ class CallError(CnrouteError):
     """One call failed. The class is that of the last attempt's failure; `.attempts` holds all.
 
     `kind` is a `FailureKind`, `retry_after` is in seconds, `plan` is the `Plan` that the call followed
-    and `billing` tells whether any attempt may have cost money.
+    and `billing` tells whether any attempt may have cost money. `seconds` is how long the whole call took,
+    `metadata` what the caller gave it.
     """
 
     default_kind: ClassVar[FailureKind] = K.BAD_REQUEST
@@ -132,6 +133,8 @@ class CallError(CnrouteError):
         self.retry_after = retry_after
         self.attempts = attempts
         self.billing: Billing = billing if billing is not None else Failure(self.kind).billing
+        self.seconds: float | None = None
+        self.metadata: Mapping[str, str] = {}
 
     @property
     def retryable(self) -> bool:

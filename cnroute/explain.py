@@ -174,17 +174,16 @@ def _order(teller: _Teller, policy: str) -> str:
 def _facts(teller: _Teller, each: Mapping[str, Any]) -> str:
     """What became of a candidate, and what was known of it beforehand."""
     health = teller.word(words.HEALTH, each["health"])
-    known = teller.join((_place(teller, each["order"]), _estimate(teller, each["cost"]), health))
+    known = teller.join((*_expectation(teller, each["order"], each["cost"]), health))
     return teller.join((_fate(teller, each), known), "list")
 
 
-def _place(teller: _Teller, order: str) -> str:
-    """Why it has its rank; nothing where the expected cost, which is told anyway, is the reason."""
-    return "" if order.startswith("expected cost") or order in ("as written", "drawn by weight") else teller.own(order)
-
-
-def _estimate(teller: _Teller, cost: Mapping[str, Any] | None) -> str:
-    return teller.say("no price") if cost is None else teller.say("estimate", cost=_span(teller, cost))
+def _expectation(teller: _Teller, order: str, cost: Mapping[str, Any] | None) -> tuple[str, str]:
+    """Why it has its rank, where neither the policy's line nor the cost says so already, and the expected cost."""
+    place = "" if order.startswith("expected cost") or order in ("as written", "drawn by weight") else teller.own(order)
+    if cost is not None:
+        return place, teller.say("estimate", cost=_span(teller, cost))
+    return place, "" if order.startswith("unknown price") else teller.say("no price")
 
 
 def _fate(teller: _Teller, each: Mapping[str, Any]) -> str:
@@ -262,7 +261,7 @@ def _endings(teller: _Teller, record: Mapping[str, Any]) -> Iterator[str]:
         yield teller.say("cost", cost=_cost(teller, record["cost"]))
     if record["bill"] is not None and record["attempts"]:
         confirmed, possible = record["bill"]["confirmed"], record["bill"]["possible"]
-        phrase = "bill" if possible == [] else "bill with more"
+        phrase = "bill with more" if possible != [] else "bill free" if confirmed == [] else "bill"
         yield teller.say(phrase, confirmed=_sum(teller, confirmed), possible=_sum(teller, possible))
     if record["finish_reason"] is not None:
         reason = record["finish_reason"]

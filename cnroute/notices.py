@@ -76,10 +76,15 @@ class CallFinished:
     cost: Cost | None
     bill: Bill | None
     error: CallError | None
-    plan: Any
+    _plan: Any = attrs.field(alias="plan", repr=False)
     metadata: Mapping[str, str]
     prompt: str | None = attrs.field(default=None, repr=False)
     text: str | None = attrs.field(default=None, repr=False)
+
+    @property
+    def plan(self) -> Any:
+        """The `Plan` that the call followed. It is put together when it is asked for."""
+        return self._plan() if callable(self._plan) else self._plan
 
 
 Notice = AttemptStarted | AttemptFinished | AttemptSkipped | CallFinished

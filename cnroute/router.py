@@ -184,6 +184,8 @@ class Driver:
         transport = effect.place.transport
         try:
             return transport.send(effect.request, effect.deadline)
+        except MemoryError:
+            raise
         except Exception as error:  # noqa: BLE001 (a transport may be a stranger's)
             raise transport_error(transport, error) from None
 
@@ -191,6 +193,8 @@ class Driver:
         transport = effect.place.transport
         try:
             stream = transport.open(effect.request, effect.deadline)
+        except MemoryError:
+            raise
         except Exception as error:  # noqa: BLE001 (a transport may be a stranger's)
             raise transport_error(transport, error) from None
         self._scope.hold_stream(stream)
@@ -202,6 +206,8 @@ class Driver:
         self._scope.check()
         try:
             data: bytes = stream.read()
+        except MemoryError:
+            raise
         except Exception as error:  # noqa: BLE001 (a transport may be a stranger's)
             self._scope.check()
             raise transport_error(stream, error) from None
@@ -290,7 +296,19 @@ class StreamCore:
         if not self._begun:
             self._begun = True
             alive = weakref.ref(self)
-            self._engine.enter(self._scope, lambda: _cancel(alive()))
+            try:
+                self._engine.enter(self._scope, lambda: _cancel(alive()))
+            except CallError as closed:
+                self._error, self._over = closed, True
+                self._flow.close()
+                raise
+
+    def _raise_error(self) -> None:
+        """Raise what the call ended in, unless the consumer has left."""
+        if not self._closed:
+            if self._error is not None:
+                raise self._error
+            self._scope.check()
 
     def cancel(self) -> None:
         """End the stream from anywhere."""
@@ -346,9 +364,10 @@ class ChatStream(StreamCore):
         if self._begun:
             raise RuntimeError("start() may be called once, before iterating")
         with _One(self._busy):
-            self._pump()
-        if self._error is not None and not self._pending:
-            raise self._error
+            if not self._over:
+                self._pump()
+        if not self._pending:
+            self._raise_error()
         return self
 
     def __iter__(self) -> Self:
@@ -366,11 +385,7 @@ class ChatStream(StreamCore):
         return self._closed or self._scope.cancelled
 
     def _finish(self) -> Delta:
-        if self._closed:
-            raise StopIteration
-        if self._error is not None:
-            raise self._error
-        self._scope.check()
+        self._raise_error()
         raise StopIteration
 
     def _pump(self) -> None:

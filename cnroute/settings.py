@@ -17,6 +17,10 @@ import attrs
 from cnroute.errors import ConfigurationError
 
 
+# Nothing that is counted or timed here comes near it; false for NaN, infinities and integers beyond any float.
+_MOST = 1e18
+
+
 class _Float(float):
     """A default that nobody wrote down."""
 
@@ -33,7 +37,7 @@ def _number(low: float, *, whole: bool = False, optional: bool = False, high: fl
             return
         kind = "a whole number" if whole else "a number"
         good = isinstance(value, int) if whole else isinstance(value, int | float)
-        if not good or isinstance(value, bool) or not math.isfinite(value):  # type: ignore[arg-type]
+        if not good or isinstance(value, bool) or not -_MOST < value < _MOST:  # type: ignore[operator]
             raise ConfigurationError(f"{field.name} must be {kind}, not {value!r:.40}", field.name)
         if value < low or (not low and value <= 0 and not whole) or value > high:  # type: ignore[operator]
             raise ConfigurationError(f"{field.name} must be above {low:g}, not {value!r:.40}", field.name)

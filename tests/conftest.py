@@ -1,4 +1,4 @@
-"""Fixtures that several folders of tests share."""
+"""Settings of the whole suite that setup.cfg cannot hold, and fixtures that several folders share."""
 
 from __future__ import annotations
 
@@ -7,6 +7,12 @@ from collections.abc import Iterator
 import pytest
 
 from cnroute.emulator import Emulator
+
+
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    """Without pytest-timeout its setting is unknown, and `--strict-config` would refuse to run at all."""
+    if not pluginmanager.hasplugin("timeout"):
+        parser.addini("timeout", "seconds for one test; only pytest-timeout enforces it")
 
 
 @pytest.fixture(scope="module")

@@ -14,16 +14,17 @@ import cnroute
 
 PACKAGE = Path(cnroute.__file__).parent
 
-VALUES = frozenset("chat codec deployments errors events failures http money notices settings".split())
+VALUES = frozenset(["chat", "codec", "deployments", "errors", "events", "failures", "http", "money", "notices", "settings"])
 CONTRACT = frozenset(("hookspecs", "wire"))
 DECIDING = VALUES | CONTRACT
-ROUTERS = DECIDING | frozenset(
-    "aio arguments catalogue engine flow knowledge plugins providers router routing scope stores transports".split()
-)
-EDGES = ROUTERS | frozenset("cli config emulator explain observe testing".split())
+BELOW = frozenset(["catalogue", "flow", "plugins", "providers", "routing", "stores", "transports"])
+ROUTERS = DECIDING | BELOW | frozenset(["aio", "arguments", "engine", "knowledge", "router", "scope"])
+EDGES = ROUTERS | frozenset(["cli", "config", "emulator", "explain", "observe", "testing"])
 
 # Where the standard library meets the world: rooms that only decide stay away from it.
-WORLD = frozenset("asyncio concurrent http.client selectors select socket ssl subprocess time urllib.request".split())
+WORLD = frozenset(
+    ["asyncio", "concurrent", "http.client", "selectors", "select", "socket", "ssl", "subprocess", "time", "urllib.request"]
+)
 
 
 class Room(NamedTuple):

@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-LEFT_OUT = shutil.ignore_patterns("cnroute", ".git", ".tox", ".venv", "build", "dist", "*.egg-info", "__pycache__", ".*_cache", "_build")
+NAMES = ("cnroute", ".git", ".tox", ".venv", "build", "dist", "*.egg-info", "__pycache__", ".*_cache", "_build")
+LEFT_OUT = shutil.ignore_patterns(*NAMES)
 
 
 def main(target: Path) -> None:

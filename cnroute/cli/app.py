@@ -11,7 +11,7 @@ from typing import Any, cast
 import click
 
 import cnroute
-from cnroute.cli.failing import INTERRUPTED, report
+from cnroute.cli.failing import CALL_FAILED, INTERRUPTED, report
 from cnroute.cli.logs import logs_to_stderr
 
 # name -> module, attribute, help; the help stands here so that listing the commands imports none of them.
@@ -85,7 +85,7 @@ def commands() -> None:
 
 def run(argv: Sequence[str]) -> int:
     """Run the command line and return its exit code."""
-    _never_fail_to_print()
+    _make_printable()
     try:
         code = commands.main(list(argv), prog_name="cnroute", standalone_mode=False)
         sys.stdout.flush()
@@ -97,13 +97,19 @@ def run(argv: Sequence[str]) -> int:
     except (PipeClosed, BrokenPipeError):
         _silence()
         return 0
+    except OSError as error:
+        click.echo(f"cnroute: {error.strerror or type(error).__name__}", err=True)
+        _silence()
+        return CALL_FAILED
     return code if isinstance(code, int) else 0
 
 
-def _never_fail_to_print() -> None:
-    """A terminal that cannot show Chinese gets escapes, not a traceback."""
-    for stream in (sys.stdout, sys.stderr):
-        reconfigure = getattr(stream, "reconfigure", None)
+def _make_printable() -> None:
+    """A terminal that cannot show Chinese gets escapes, a stream that is closed swallows; neither is a traceback."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 (it lives as long as the process)
+        reconfigure = getattr(getattr(sys, name), "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")
 
@@ -113,7 +119,7 @@ def _silence() -> None:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except BrokenPipeError:
+        except OSError:
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, stream.fileno())
             os.close(nowhere)

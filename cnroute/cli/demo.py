@@ -18,7 +18,7 @@ import attrs
 import click
 
 import cnroute
-from cnroute.cli.output import console, print_json, with_output_options
+from cnroute.cli.output import console, print_json, print_table, with_output_options
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,12 +33,9 @@ QUESTIONS = (
     "从前,在森林里有只叫聪聪的小猪,他既勤劳,又乐于助人……这个故事告诉我们什么?",
     "“学习三星堆正确拍照姿势,留下难忘回忆!”这句话表达了哪类情绪?",
 )
-# Three ways in which the first vendor fails, and what the second may do on top; none but the cut may be billed.
-FAULTS: Mapping[str, str] = {
-    "http_503": "HTTP 503",
-    "error_in_200": "an error inside an HTTP 200",
-    "stream_cut:0": "a stream that is cut before its first token",
-}
+# Three ways in which the first vendor fails (a 503, an error inside a 200, a stream cut before its first token), and
+# what the second may do on top; none but the cut may be billed.
+FAULTS = ("http_503", "error_in_200", "stream_cut:0")
 SECOND_FAULTS = ("http_503", "rate_limit", "http_429")
 _PACE = 0.02
 _NOTE = "The vendors are an emulator on this computer; prices are examples, not offers."
@@ -85,7 +82,7 @@ def scenes(seed: int) -> list[Scene]:
     """Which faults hit which question. Each of the three hits the first vendor once; once the second fails too."""
     chance = random.Random(seed)
     hit = chance.sample(range(len(QUESTIONS)), len(FAULTS))
-    faults = dict(zip(hit, chance.sample(sorted(FAULTS), len(FAULTS)), strict=True))
+    faults = dict(zip(hit, chance.sample(FAULTS, len(FAULTS)), strict=True))
     twice, second = chance.choice(hit), chance.choice(SECOND_FAULTS)
     return [
         Scene(
@@ -244,7 +241,7 @@ class Screen(Show):
         self._say(f"cnroute demo, seed {seed}", "bold")
         self._say(_NOTE, "dim")
         self._say()
-        self._out.print(_table(plan))
+        print_table(_HEADINGS, [_row(candidate) for candidate in plan.candidates], self._out)
         self._say('route "chat": yi first, then the cheaper of mm and pro', "dim")
 
     def ask(self, scene: Scene) -> None:
@@ -269,53 +266,58 @@ class Screen(Show):
 
     def reply(self, reply: cnroute.ChatCompletion) -> None:
         """Who answered, and what the call cost."""
-        usage = reply.usage
-        tokens = f"{usage.input_tokens} + {usage.output_tokens} tokens, " if usage and usage.input_tokens is not None else ""
-        total = f"{usage.total_tokens} tokens, " if usage and not tokens else ""
         self._say()
         self._say(f"   ✓ {_outcome(reply.attempts[-1])}", "green")
-        self._say(f"     {tokens or total}{reply.bill}", "dim")
+        self._say(f"     {_tokens(reply.usage)}; {reply.cost}", "dim")
 
     def end(self, seed: int, replies: Sequence[cnroute.ChatCompletion], difference: str) -> None:
         """The sum, the check against the log, and where to go from here."""
         attempts = [attempt for reply in replies for attempt in reply.attempts]
         failed = sum(attempt.failure is not None for attempt in attempts)
         self._say()
-        self._say("Bill", "bold")
-        self._say(f"   {_money(_total(replies, 'confirmed'))} CNY for {len(replies)} answers", "")
-        self._say(f"   {_money(_total(replies, 'possible'))} CNY more at most, for a stream that broke: the vendor may bill it", "")
+        self._say("The bill", "bold")
+        self._say(f"   {_money(_total(replies, 'confirmed'))} CNY for {len(replies)} answers")
+        self._say(f"   up to {_money(_total(replies, 'possible'))} CNY more: the vendor may charge for the stream that broke")
         self._say()
         if difference:
             self._say(f"✗ {difference}", "bold red")
         else:
             self._say(f"✓ {len(attempts)} attempts, {failed} of them failed: exactly the requests in the emulator's log", "green")
-        self._say(f"Next: cnroute demo --seed {seed + 1}, cnroute doctor, cnroute chat --help", "dim")
+        self._say(f"next: cnroute demo --seed {seed + 1}, cnroute doctor, cnroute chat --help", "dim")
 
 
-def _table(plan: cnroute.Plan) -> Any:
-    from rich.table import Table
+_HEADINGS = ("plan", "name", "provider/model", "CNY per M tokens", "this call, at most")
 
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
-    for heading in ("plan", "deployment", "provider", "model", "CNY per million tokens", "this call, at most"):
-        table.add_column(heading, no_wrap=True)
-    for candidate in plan.candidates:
-        vendor = next(each for each in VENDORS if each.name == candidate.deployment)
-        table.add_row(
-            f"{candidate.rank}.", vendor.name, vendor.provider, vendor.model, f"{vendor.input} in, {vendor.output} out",
-            f"{_money(candidate.cost.high)} CNY" if candidate.cost else "unknown",
-        )
-    return table
+
+def _row(candidate: cnroute.Candidate) -> list[str]:
+    vendor = next(each for each in VENDORS if each.name == candidate.deployment)
+    cost = f"{_money(candidate.cost.high)} CNY" if candidate.cost else "unknown"
+    place = f"{vendor.provider}/{vendor.model}"
+    return [f"{candidate.rank}.", vendor.name, place, f"{vendor.input} in, {vendor.output} out", cost]
 
 
 def _money(amount: Decimal) -> str:
     return f"{amount.normalize():f}"
 
 
+def _tokens(usage: cnroute.Usage | None) -> str:
+    if usage is None:
+        return "tokens unknown"
+    if usage.input_tokens is None:
+        return f"{usage.total_tokens} tokens in all"
+    return f"{usage.input_tokens} tokens in, {usage.output_tokens} out"
+
+
 def _outcome(attempt: cnroute.Attempt) -> str:
     """One attempt in one line."""
     took = f"{attempt.seconds * 1000:.0f} ms"
     if attempt.failure is None:
-        return f"{attempt.deployment} answered ({took})"
-    status = f"HTTP {attempt.http_status}, " if attempt.http_status else ""
+        return f"{attempt.deployment} answered in {took}"
     billed = {"none": "not billed", "unknown": "may be billed", "billed": "billed"}[attempt.billing]
-    return f"{attempt.deployment} failed: {status}{attempt.failure.kind.value}: {attempt.failure.message} ({billed}, {took})"
+    return f"{attempt.deployment}: {_how(attempt)}: {attempt.failure.message} ({attempt.failure.kind.value}, {billed}, {took})"
+
+
+def _how(attempt: cnroute.Attempt) -> str:
+    if attempt.failure is not None and attempt.failure.kind is cnroute.FailureKind.CONNECTION_LOST:
+        return "the stream was cut before its first token"
+    return "an error inside HTTP 200" if attempt.http_status == 200 else f"HTTP {attempt.http_status}"

@@ -73,11 +73,16 @@ def exit_code(error: cnroute.CnrouteError) -> int:
 def report(error: cnroute.CnrouteError, *, as_json: bool = False) -> int:
     """Say on stderr what went wrong and what to do next (with `--json` also as JSON on stdout); the exit code."""
     code = exit_code(error)
+    say(error, code)
+    if as_json:
+        print_json({"type": "error", "error": error_document(error), "exit_code": code})
+    return code
+
+
+def say(error: cnroute.CnrouteError, code: int) -> None:
+    """One clear line on stderr, and what to do next."""
     print(f"cnroute: {_line(error)}", file=sys.stderr)
     print(f"  next: {_next(error, code)}", file=sys.stderr)
-    if as_json:
-        print_json({"error": error_document(error), "exit_code": code})
-    return code
 
 
 def error_document(error: cnroute.CnrouteError) -> dict[str, Any]:

@@ -1,8 +1,12 @@
-"""What of the library's log a terminal sees: warnings about the configuration; more with CNROUTE_LOG_LEVEL."""
+"""What of the library's log a terminal sees: warnings about the configuration; more with CNROUTE_LOG_LEVEL.
+
+Then every event is a line of JSON, so that `cnroute explain` can read what was written at DEBUG.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import sys
@@ -14,6 +18,19 @@ LEVEL = "CNROUTE_LOG_LEVEL"
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
+_ORDINARY = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+class JsonLines(logging.Formatter):
+    """A log record as one line of JSON: level, logger, event, and the event's own fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        fields = {name: value for name, value in vars(record).items() if name not in _ORDINARY}
+        line = {"level": record.levelname.lower(), "logger": record.name, "event": record.getMessage(), **fields}
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
 @contextlib.contextmanager
 def logs_to_stderr() -> Iterator[None]:
     """For one command, the loggers `cnroute.*` (at CNROUTE_LOG_LEVEL) or `cnroute.config` alone write to stderr."""
@@ -22,7 +39,7 @@ def logs_to_stderr() -> Iterator[None]:
         raise click.UsageError(f"{LEVEL} must be one of {', '.join(LEVELS)}, not {wanted[:40]!r}")
     logger = logging.getLogger("cnroute" if wanted else "cnroute.config")
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("cnroute: %(levelname)s: %(message)s"))
+    handler.setFormatter(JsonLines() if wanted else logging.Formatter("cnroute: %(levelname)s: %(message)s"))
     before = logger.level
     logger.addHandler(handler)
     logger.setLevel(wanted or "WARNING")

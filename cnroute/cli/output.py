@@ -6,7 +6,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -47,8 +47,12 @@ def console(no_color: bool = False) -> Console:
     """A rich console on stdout that takes text as it is: no markup, no emoji names, no guessed highlights."""
     from rich.console import Console
 
+    class Ours(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # rich would exit with 1; `app` ends quietly
+
     terminal = sys.stdout.isatty()
-    return Console(
+    return Ours(
         file=sys.stdout, force_terminal=terminal, color_system="auto" if coloured(sys.stdout, no_color) else None,
         width=None if terminal else _WIDTH_OF_A_PIPE, markup=False, emoji=False, highlight=False, soft_wrap=True,
     )
@@ -63,3 +67,19 @@ def print_json(document: Any, *, line: bool = False) -> None:
 def harmless(text: str) -> str:
     """`text` as a terminal may have it: control characters are shown, not obeyed. A pipe gets it untouched."""
     return _STEERING.sub(lambda found: ascii(found.group())[1:-1], text) if sys.stdout.isatty() else text
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], out: Console) -> None:
+    """A table without lines: one row a line, whole cells, so that it can be read and grepped."""
+    kept = [[harmless(cell) for cell in row] for row in rows]
+    widths = [max(map(_cells, column)) for column in zip(columns, *kept, strict=True)]
+    for index, row in enumerate((columns, *kept)):
+        line = "  ".join(cell + " " * (width - _cells(cell)) for cell, width in zip(row, widths, strict=True))
+        out.print(line.rstrip(), style="bold" if index == 0 else "")
+
+
+def _cells(text: str) -> int:
+    """How many columns a text takes: a Chinese character takes two."""
+    from rich.cells import cell_len
+
+    return cell_len(text)

@@ -68,10 +68,20 @@ def masked(failure: Failure, place: Place) -> Failure:
     """`failure` without the deployment's key and the options that stand in its URLs."""
     message, code, ident = failure.message, failure.vendor_code, failure.request_id
     for secret in _secrets(place):
-        message = message.replace(secret, "***")
+        message = _without_beginning(message.replace(secret, "***"), secret)
         code = code.replace(secret, "***") if code else code
         ident = ident.replace(secret, "***") if ident else ident
     return attrs.evolve(failure, message=message, vendor_code=code, request_id=ident)
+
+
+def _without_beginning(message: str, secret: str) -> str:
+    """A text that was cut may end in the middle of a secret: its beginning goes too."""
+    if not message.endswith("…"):
+        return message
+    for length in range(len(secret) - 1, 5, -1):
+        if message.endswith(secret[:length] + "…"):
+            return message[: -length - 1] + "***…"
+    return message
 
 
 def _secrets(place: Place) -> Iterator[str]:
@@ -115,6 +125,8 @@ def _ask(place: Place, hook: str, function: Callable[..., Any], response: HttpRe
         return function(response, place.deployment)
     except CallError as error:
         return error.failure()
+    except MemoryError:
+        raise
     except Exception as error:  # noqa: BLE001 (a plugin's code)
         failure = _broken(place, hook, f"raised {type(error).__name__}: {clean_text(error)}")
     raise AttemptFailed(failure)

@@ -49,6 +49,8 @@ def build(place: Place, request: ChatRequest, stream: bool) -> HttpRequest:
             raise CannotBuild(error.failure()) from None
         except ConfigurationError as error:
             raise CannotBuild(Failure(K.AUTH, f"the key or an option cannot be used: {error}")) from None
+        except MemoryError:
+            raise
         except Exception as error:  # noqa: BLE001 (a plugin's code)
             raise CannotBuild(_broken(place, f"raised {type(error).__name__}: {clean_text(error)}")) from None
     return _checked(place, made, dropped)

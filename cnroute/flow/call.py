@@ -50,6 +50,7 @@ class Call:
     notify: Callable[[Notice], None] | None
     currency: str
     fit: Callable[[Place], ChatRequest]
+    log_content: bool = False
     attempts: list[Attempt] = attrs.field(factory=list)
     given: list[Any] = attrs.field(factory=list)
 
@@ -178,7 +179,7 @@ def _answered(
     return completion.with_record(
         call_id=call.id, provider=deployment.provider, deployment=deployment.name, model=completion.model or deployment.model,
         cost=cost, bill=bill_of(call.attempts, call.currency), attempts=tuple(call.attempts), plan=call.walk.plan,
-        metadata=call.request.metadata,
+        metadata=call.request.metadata, seconds=call.clock.monotonic() - call.started,
     )
 
 
@@ -270,6 +271,8 @@ def _fill_in(error: CallError, call: Call) -> None:
     error.call_id = call.id
     error.attempts = tuple(call.attempts)
     error.plan = call.walk.plan()
+    error.seconds = call.clock.monotonic() - call.started
+    error.metadata = call.request.metadata
     if last is not None:
         error.provider, error.deployment = last.provider, last.deployment
     if isinstance(error, CallCancelledError) and any(attempt.billing != "none" for attempt in call.attempts):
@@ -298,9 +301,16 @@ def _finished(call: Call, outcome: str, completion: ChatCompletion | None, error
             usage=completion.usage if completion else last.usage if last else None,
             cost=completion.cost if completion else None,
             bill=completion.bill if completion else bill_of(call.attempts, call.currency), error=error,
-            plan=call.walk.plan, metadata=call.request.metadata,
+            plan=call.walk.plan, metadata=call.request.metadata, **_content(call, completion),
         )
     )
+
+
+def _content(call: Call, completion: ChatCompletion | None) -> dict[str, str]:
+    """Prompt and answer for the log, only where the host asked for them."""
+    if not call.log_content:
+        return {}
+    return {"prompt": call.request.messages[-1].text, "text": completion.text if completion else ""}
 
 
 def _started(call: Call, step: Step) -> None:

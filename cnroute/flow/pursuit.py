@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 K = FailureKind
 _LEAST = 0.5
+# What an attempt takes beyond its share before the next one can start, as a part of the call's total.
+_HAIR = 0.04
 # Refused for one of these by every deployment, a call raises that kind's own class (contract, section 3).
 _OWN_CLASS = {
     "unsupported": K.UNSUPPORTED,
@@ -84,6 +86,7 @@ class Pursuit:
     def refused(self, step: Step, refusal: Refusal) -> None:
         """`step` was not admitted."""
         self._tried(step).refusal = refusal
+        self._call.walk.skip(step, refusal.reason, refusal.detail)
 
     def cannot(self, step: Step, failure: Failure) -> None:
         """`step` cannot take this request at all."""
@@ -132,7 +135,17 @@ class Pursuit:
         connect = step.place.timeouts.plain.connect
         if connect + _LEAST * others <= left:
             share = max(share, connect)
-        return now + share
+        return now + self._with_a_hair(share, left)
+
+    def _with_a_hair(self, share: float, left: float) -> float:
+        """`share`, shortened where it would leave the next attempt a hair less than it needs to start (totals up to 1 s)."""
+        hair = _HAIR * self._call.total
+        most = left - self._least() - hair
+        return most if 0 < share - most <= 2 * hair else share
+
+    def _least(self) -> float:
+        """Seconds without which no further attempt starts."""
+        return min(_LEAST, self._call.total / 2)
 
     def _still_open(self, step: Step) -> int:
         return sum(1 for other in self._untried if other is not step)
@@ -144,15 +157,14 @@ class Pursuit:
     def _may_go_on(self) -> bool:
         if self._attempts_left() < 1:
             return False
-        least = min(_LEAST, self._call.total / 2)
-        return self._call.remaining() >= (least if self._call.attempts else 0.0) and self._call.remaining() > 0
+        return self._call.remaining() >= (self._least() if self._call.attempts else 0.0) and self._call.remaining() > 0
 
     def _waiting_move(self) -> Move | None:
         """The candidate that may be asked again soonest, if waiting for it fits."""
         soonest = min(self._waits(), key=lambda move: move.wait, default=None)
         if soonest is None:
             return None
-        room = self._call.remaining() - min(_LEAST, self._call.total / 2)
+        room = self._call.remaining() - self._least()
         return soonest if soonest.wait <= min(self._retries.max_wait, room) else None
 
     def _waits(self) -> Iterator[Move]:

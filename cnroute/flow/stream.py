@@ -141,6 +141,8 @@ class Reading:
     def _asked(self, parse: Any, line: str, state: StreamState, deployment: Any) -> tuple[Any, ...]:
         try:
             events = parse(line, state, deployment)
+        except MemoryError:
+            raise
         except Exception as error:  # noqa: BLE001 (a plugin's code)
             raise StreamFailed(self._broken(f"raised {type(error).__name__}")) from None
         if events.__class__ is not tuple:

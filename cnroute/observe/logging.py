@@ -70,7 +70,7 @@ class Log:
                 observer_failed("logging", error)
 
     def _write(self, logger: logging.Logger, event: Event, notice: Notice | ObserverFailed) -> None:
-        fields = clean(event.make(notice))
+        fields = {name: clean(value) for name, value in event.make(notice).items()}
         if self._content:
             fields |= {name: make(notice) for name, make in event.with_content.items()}
         if event.at_debug and logger.isEnabledFor(DEBUG):

@@ -68,11 +68,12 @@ def record_of_plan(plan: Any) -> Record:
 
 def record_of_notice(notice: CallFinished) -> Record:
     """The record of a finished call, as the log carries it."""
+    plan = _made(notice.plan)
     return _record(
-        "completion" if notice.outcome == "ok" else "error", notice, notice.outcome, notice.plan,
-        deployment=notice.deployment, provider=notice.provider,
-        model=notice.model or model_of(notice.plan, notice.deployment), usage=notice.usage, cost=notice.cost,
-        bill=notice.bill, finish_reason=notice.finish_reason, request_id=request_id_of(notice), error=notice.error,
+        "completion" if notice.outcome == "ok" else "error", notice, notice.outcome, plan,
+        deployment=notice.deployment, provider=notice.provider, model=notice.model or model_of(plan, notice.deployment),
+        usage=notice.usage, cost=notice.cost, bill=notice.bill, finish_reason=notice.finish_reason,
+        request_id=request_id_of(notice), error=notice.error,
     )
 
 
@@ -86,9 +87,15 @@ def find_record(value: object) -> Record | None:
 
 
 def model_of(plan: Any, deployment: str | None) -> str | None:
-    """The model of a deployment, as the plan names it."""
+    """The model of a deployment, as the plan (or what makes it) names it."""
+    plan = _made(plan)
     each = (*plan.candidates, *plan.excluded) if plan is not None else ()
     return next((entry.model or None for entry in each if entry.deployment == deployment), None)
+
+
+def _made(plan: Any) -> Any:
+    """A notice carries a function that puts the plan together, since few observers ask for it."""
+    return plan() if callable(plan) else plan
 
 
 def request_id_of(notice: CallFinished) -> str | None:
@@ -298,7 +305,7 @@ def _fate_of_attempt(attempt: Attempt) -> Record:
 def _safe(value: Any) -> Any:
     """`value` with every text in it cleaned."""
     if isinstance(value, str):
-        return clean_text(value, _LONGEST)
+        return value if len(value) <= _LONGEST and value.isprintable() else clean_text(value, _LONGEST)
     if isinstance(value, dict):
         return {_safe(key): _safe(each) for key, each in value.items()}
     if isinstance(value, list):

@@ -60,6 +60,8 @@ class Plan:
     candidates: tuple[Candidate, ...]
     excluded: tuple[Excluded, ...] = ()
     estimated_input_tokens: int = 0
+    skipped: tuple[Excluded, ...] = ()
+    """Candidates that a call asked for and was not given; empty in a forecast."""
 
     def record(self) -> dict[str, Any]:
         """The plan as JSON-ready data with a stable schema."""
@@ -172,14 +174,20 @@ class Walk:
     steps: list[Step]
     excluded: list[Excluded]
     input_tokens: int
+    skipped: list[Excluded] = attrs.field(factory=list)
 
     def plan(self) -> Plan:
         """The walk as the public value."""
         return Plan(
             self.course.name, self.course.group.policy_name,
             tuple(_candidate(rank, step, self.course) for rank, step in enumerate(self.steps, 1)),
-            tuple(self.excluded), self.input_tokens,
+            tuple(self.excluded), self.input_tokens, tuple(self.skipped),
         )
+
+    def skip(self, step: Step, rule: str, reason: str) -> None:
+        """Note that `step` was not admitted; it stays a candidate."""
+        self.skipped = [each for each in self.skipped if each.deployment != step.place.deployment.name]
+        self.skipped.append(excluded(step.place, rule, reason))
 
     def exclude(self, step: Step, rule: str, reason: str) -> None:
         """Take `step` out of the walk, for a reason that only became known on the way."""

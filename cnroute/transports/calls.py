@@ -14,15 +14,13 @@ from collections.abc import Mapping
 from typing import Any, Protocol, cast
 from urllib.parse import urlsplit
 
-from urllib3.response import HTTPResponse as Answer
-
 from cnroute.failures import Failure, FailureKind
-from cnroute.http import Headers, HttpRequest, HttpResponse
+from cnroute.http import HttpRequest, HttpResponse
 from cnroute.settings import Limits
 from cnroute.transports import steps
 from cnroute.transports.bodies import PIECE, Framer, Inflate, decoder_of, framer_of
 from cnroute.transports.exchange import Deadline, Exchange
-from cnroute.transports.guarded import Guarded
+from cnroute.transports.guarded import Guarded, Head
 from cnroute.transports.places import Places, Token
 from cnroute.transports.steps import ERRORS, STALE, WireError
 
@@ -62,7 +60,7 @@ class Call:
         self.bound = bound
         self.exchange = Exchange(deadline)
         self.connection: Guarded | None = None
-        self.answer: Answer | None = None
+        self.answer: Head | None = None
         self.framer: Framer | None = None
         self.decoder: Inflate | None = None
         self.resent = False
@@ -84,10 +82,10 @@ class Call:
         answer = self.answer = self._ask(request, path)
         self.exchange.begin_body()
         _check_status(answer)
-        self.framer = framer_of(answer.headers, answer.headers.getlist("content-length"))
-        self.decoder = decoder_of(answer.headers)
+        self.framer = framer_of(answer.codings, answer.lengths)
+        self.decoder = decoder_of(answer.fields)
 
-    def _ask(self, request: HttpRequest, path: str) -> Answer:
+    def _ask(self, request: HttpRequest, path: str) -> Head:
         connection = self.bound.places.idle_connection()
         if connection is None:
             return self._ask_on(self._connect(), request, path)
@@ -114,7 +112,7 @@ class Call:
         connection.connect()
         return connection
 
-    def _ask_on(self, connection: Guarded, request: HttpRequest, path: str) -> Answer:
+    def _ask_on(self, connection: Guarded, request: HttpRequest, path: str) -> Head:
         exchange = self.exchange
         self.connection = connection
         connection.exchange = exchange
@@ -127,7 +125,7 @@ class Call:
         headers = self.bound.headers_of(request)
         # The peer may answer and close before it has read everything: read on (U16).
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            connection.request(request.method, path, body, headers, preload_content=False, decode_content=False)
+            connection.request(request.method, path, body, headers)
             self.unsent = False
         exchange.begin_head(whole=not self.unsent)
         return connection.getresponse()
@@ -155,11 +153,11 @@ class Call:
 
     def whole(self) -> HttpResponse:
         """The complete answer."""
-        answer = cast(Answer, self.answer)
+        answer = cast(Head, self.answer)
         limit = self.bound.limits.max_response_bytes
         body = self._body(limit) if answer.status < 300 else self._body_of_error(min(limit, KEPT_OF_AN_ERROR))
         self.end()
-        return HttpResponse(answer.status, Headers(answer.headers.items()), body, self.resent)
+        return HttpResponse(answer.status, answer.fields, body, self.resent)
 
     def _body(self, limit: int) -> bytes:
         parts = []
@@ -309,12 +307,12 @@ class Call:
             self._free()
 
 
-def _check_status(answer: Answer) -> None:
+def _check_status(answer: Head) -> None:
     status = answer.status
     if status < 200 or status > 599 or status in _NO_ANSWER:
         raise WireError(K.PROTOCOL_ERROR, f"status {status} is no answer", status)
     if 300 <= status < 400:
-        raise WireError(K.REDIRECT, f"status {status} {_target_of(answer.headers)}", status)
+        raise WireError(K.REDIRECT, f"status {status} {_target_of(answer.fields)}", status)
 
 
 def _target_of(headers: Mapping[str, str]) -> str:

@@ -1,8 +1,8 @@
 """The default transport: urllib3's connections under our own clock.
 
 Rules of this file
-- urllib3's pool and `urlopen` are not used: by connections alone a call costs 0.70 of `PoolManager.request`, by
-  `urlopen` 0.82 (measured), and with the pool go U1 to U7. Places and idle connections are `places.py`.
+- urllib3's pool and `urlopen` are not used: by its connections alone a call costs 0.70 of `PoolManager.request`,
+  by `urlopen` 0.82 (measured), and with the pool go U1 to U7. Places and idle connections are `places.py`.
 - Errors are raised outside of `except`, so that no `__context__` holds a request or a key (reliability 3.1).
 - Building a transport or binding a deployment opens no socket and loads no certificate.
 """
@@ -16,16 +16,14 @@ import socket
 import weakref
 from typing import cast
 
-from urllib3.response import HTTPResponse as Answer
-
 from cnroute.deployments import Deployment
 from cnroute.errors import ConfigurationError, error_for
-from cnroute.http import Headers, HttpRequest, HttpResponse
+from cnroute.http import HttpRequest, HttpResponse
 from cnroute.settings import Limits
 from cnroute.transports.calls import Call
 from cnroute.transports.connecting import Resolver, dial
 from cnroute.transports.exchange import Deadline, Exchange
-from cnroute.transports.guarded import Guarded, GuardedTLS, self_test
+from cnroute.transports.guarded import Guarded, GuardedTLS, Head, self_test
 from cnroute.transports.origins import Contexts, Origin, check_files, proxy_of
 from cnroute.transports.places import Places
 from cnroute.transports.steps import ERRORS
@@ -37,9 +35,9 @@ class UrllibStream:
     __slots__ = ("__weakref__", "_call", "_finalizer", "headers", "status")
 
     def __init__(self, call: Call) -> None:
-        answer = cast(Answer, call.answer)
+        answer = cast(Head, call.answer)
         self.status: int = answer.status
-        self.headers = Headers(answer.headers.items())
+        self.headers = answer.fields
         self._call = call
         self._finalizer = weakref.finalize(self, call.drop)
         self._finalizer.atexit = False
@@ -165,7 +163,7 @@ class BoundTransport:
         else:
             connection = Guarded(where.host, where.port, self._dial)
         if self._proxy is not None and self._origin.tls:
-            connection.set_tunnel(self._origin.host, self._origin.port, self._proxy.headers)
+            connection.set_tunnel(self._origin.host, self._origin.port, dict(self._proxy.headers))
         connection.max_idle = self._transport.max_idle
         self.places.know(connection)
         return connection

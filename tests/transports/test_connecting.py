@@ -21,7 +21,7 @@ from cnroute.failures import FailureKind as K
 from cnroute.transports.connecting import is_public
 from cnroute.transports.urllib3 import Urllib3Transport
 from tests.transports.conftest import LIMITS, Connect, server_context, until
-from tests.transports.rawserver import black_hole, fin, plainly, request, rst, send, silent
+from tests.transports.rawserver import Peer, black_hole, fin, plainly, request, rst, send, silent
 
 CONNECT = LIMITS["connect"]
 SLACK = 0.5
@@ -60,7 +60,7 @@ def blocked() -> Iterator[threading.Event]:
 
 def fails(one: Any, way: str = "send", **limits: float) -> CallError:
     with pytest.raises(CallError) as caught:
-        getattr(one, way)(**limits)
+        getattr(one, way)(**{**LIMITS, **limits})
     return caught.value
 
 
@@ -94,7 +94,7 @@ def test_row_2_black_hole(wire: Connect) -> None:
     [
         pytest.param([plainly, silent], K.TLS_TIMEOUT, id="6-silent"),
         pytest.param([plainly, fin], K.TLS_ERROR, id="7-closes"),
-        pytest.param([plainly, rst], K.TLS_ERROR, id="7-resets"),
+        pytest.param([plainly, Peer.receive, rst], K.TLS_ERROR, id="7-resets"),
         pytest.param([plainly, send(b"HTTP/1.1 400 Bad\r\n\r\n"), fin], K.TLS_ERROR, id="8-plain-http"),
     ],
 )
@@ -148,7 +148,7 @@ def test_row_13_look_up_hangs(wire: Connect, names: Names, blocked: threading.Ev
     """getaddrinfo has no limit of its own; the connect limit holds, and callers share one thread (U13)."""
     names["slow.example"] = blocked
     one, started = wire(deployment=to(80, "slow.example")), time.monotonic()
-    assert {fails(one, **{"connect": 0.1}).kind for _ in range(3)} == {K.CONNECT_TIMEOUT}
+    assert {fails(one, connect=0.1).kind for _ in range(3)} == {K.CONNECT_TIMEOUT}
     assert time.monotonic() - started < 0.3 + SLACK
     assert sum(thread.name == "cnroute name look-up" for thread in threading.enumerate()) == 1
     blocked.set()

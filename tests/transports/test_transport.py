@@ -25,8 +25,21 @@ from cnroute.failures import FailureKind as K
 from cnroute.http import HttpRequest, SecretText
 from cnroute.transports import guarded
 from cnroute.transports.urllib3 import Urllib3Transport
-from tests.transports.conftest import Connect, Wire, server_context, until
-from tests.transports.rawserver import Peer, RawServer, chunked, drip, fin, good, head, request, rst, send, silent, sleep
+from tests.transports.conftest import LIMITS, Connect, Wire, server_context, until
+from tests.transports.rawserver import (
+    Peer,
+    RawServer,
+    chunked,
+    drip,
+    fin,
+    good,
+    head,
+    request,
+    rst,
+    send,
+    silent,
+    sleep,
+)
 
 # -- another urllib3
 
@@ -43,7 +56,7 @@ def test_the_self_test_passes() -> None:
         (guarded, "__version__", "3.0.0"),
         (urllib3.connection.HTTPConnection, "connect", lambda self: setattr(self, "sock", None)),
         (urllib3.connection.HTTPSConnection, "connect", lambda self: None),
-        (urllib3.connection.HTTPConnection, "getresponse", lambda self: http.client.HTTPResponse(self.sock)),
+        (http.client.HTTPConnection, "getresponse", lambda self: http.client.HTTPResponse(self.sock)),
     ],
     ids=["too-old", "too-new", "own-socket", "own-tls-socket", "own-reader"],
 )
@@ -87,7 +100,11 @@ def test_user_agent(wire: Connect) -> None:
 def test_another_origin_is_refused(wire: Connect) -> None:
     """A URL of another host never leaves, however similar it looks."""
     one = wire()
-    for url in ("http://evil.example/", f"http://127.0.0.1:{one.server.port}1/", f"http://127.0.0.1:{one.server.port}@evil.example/"):
+    for url in (
+        "http://evil.example/",
+        f"http://127.0.0.1:{one.server.port}1/",
+        f"http://127.0.0.1:{one.server.port}@evil.example/",
+    ):
         with pytest.raises(CallError) as caught:
             one.bound.send(HttpRequest("POST", url), one.new_deadline())
         assert (caught.value.kind, caught.value.billing) == (K.PLUGIN_ERROR, "none")
@@ -127,14 +144,23 @@ def test_file_body(wire: Connect) -> None:
 # -- secrets
 
 
-@pytest.mark.parametrize("script", [[request, fin], [request, send(b"junk\r\n")], [request, silent], [request, send(head("no colon"))], [request, send(chunked(end=b"zz\r\n"))]])
+@pytest.mark.parametrize(
+    "script",
+    [
+        [request, fin],
+        [request, send(b"junk\r\n")],
+        [request, silent],
+        [request, send(head("no colon"))],
+        [request, send(chunked(end=b"zz\r\n"))],
+    ],
+)
 def test_no_secret_anywhere(wire: Connect, script: list[Any], caplog: pytest.LogCaptureFixture) -> None:
     """Neither logs at DEBUG nor errors with all locals show the key or the query (U31, U33)."""
     caplog.set_level(logging.DEBUG)
     one = wire(script)
     sent = one.request(headers={"Authorization": SecretText("Bearer canary-key")})
     with pytest.raises(CallError) as caught:
-        one.bound.send(sent, one.new_deadline())
+        one.bound.send(sent, one.new_deadline(**LIMITS))
     shown = "".join(traceback.TracebackException.from_exception(caught.value, capture_locals=True).format())
     assert "canary-key" not in shown
     assert "canary" not in caplog.text + str(caught.value) + repr(caught.value.__dict__)
@@ -153,7 +179,9 @@ def forward(peer: Peer) -> None:
 def test_http_proxy(wire: Connect) -> None:
     """Plain HTTP goes to the proxy with the whole URL and the proxy's credentials."""
     one = wire([forward])
-    proxied = wire(deployment={"base_url": "http://127.0.0.9:1", "proxy": f"http://us%65r:pw@127.0.0.1:{one.server.port}"})
+    proxied = wire(
+        deployment={"base_url": "http://127.0.0.9:1", "proxy": f"http://us%65r:pw@127.0.0.1:{one.server.port}"}
+    )
     assert proxied.send().body == b"POST http://127.0.0.9:1/chat?GroupId=canary-group HTTP/1.1"
     assert b"Proxy-Authorization: Basic dXNlcjpwdw==" in one.server.requests[0][0]
     proxied.transport.close()
@@ -191,7 +219,10 @@ def test_tunnel(wire: Connect, authority: trustme.CA) -> None:
     """HTTPS goes through a tunnel; the vendor's certificate is judged, and its key is not shown to the proxy."""
     vendor = wire(tls=server_context(authority))
     proxy = wire([tunnel_to(vendor.server.port)])
-    one = wire(tls=server_context(authority), deployment={"base_url": vendor.deployment.base_url, "proxy": f"http://u:p@127.0.0.1:{proxy.server.port}"})
+    one = wire(
+        tls=server_context(authority),
+        deployment={"base_url": vendor.deployment.base_url, "proxy": f"http://u:p@127.0.0.1:{proxy.server.port}"},
+    )
     assert one.send(b"one").body == b"one"
     assert one.send(b"two").body == b"two"
     assert len(proxy.server.requests) == 1
@@ -202,7 +233,12 @@ def test_tunnel(wire: Connect, authority: trustme.CA) -> None:
 
 @pytest.mark.parametrize(
     ("script", "kind"),
-    [([send(b"HTTP/1.1 407 Auth\r\n\r\n"), fin], K.CONNECT_ERROR), ([fin], K.TLS_ERROR), ([silent], K.TLS_TIMEOUT), ([drip(b"HTTP/1.1 200 OK\r\n" * 99, 0.02)], K.TLS_TIMEOUT)],
+    [
+        ([send(b"HTTP/1.1 407 Auth\r\n\r\n"), fin], K.CONNECT_ERROR),
+        ([fin], K.TLS_ERROR),
+        ([silent], K.TLS_TIMEOUT),
+        ([drip(b"HTTP/1.1 200 OK\r\n" * 99, 0.02)], K.TLS_TIMEOUT),
+    ],
     ids=["407", "closes", "silent", "drips"],
 )
 def test_tunnel_refused(wire: Connect, authority: trustme.CA, script: list[Any], kind: K) -> None:
@@ -210,7 +246,7 @@ def test_tunnel_refused(wire: Connect, authority: trustme.CA, script: list[Any],
     proxy = wire(script)
     one = wire(tls=server_context(authority), deployment={"proxy": f"http://u:p@127.0.0.1:{proxy.server.port}"})
     with pytest.raises(CallError) as caught:
-        one.send()
+        one.send(**LIMITS)
     assert (caught.value.kind, caught.value.billing) == (kind, "none")
 
 
@@ -224,7 +260,7 @@ def test_environment_proxy_only_on_request(wire: Connect, monkeypatch: pytest.Mo
     assert asked.send().body.startswith(b"POST http://vendor.invalid/")
     asked.transport.close()
     with pytest.raises(CallError):
-        wire(deployment=there).send()
+        wire(deployment=there).send(**LIMITS)
     near = wire(trust_env=True)
     assert near.send(b"direct").body == b"direct"
 
@@ -239,7 +275,7 @@ def in_child(task: Any) -> None:
         signal.alarm(5)
         try:
             task()
-        except BaseException:
+        except BaseException:  # noqa: BLE001
             traceback.print_exc()
             os._exit(1)
         os._exit(0)
@@ -328,7 +364,7 @@ def test_load_with_faults(wire: Connect, seed: int) -> None:
         chance = random.Random(seed * 100 + number)
         for step in range(12):
             marker = f"{number}-{step}".encode()
-            deadline = one.new_deadline(pool=5.0, total=5.0, first_byte=0.1)
+            deadline = one.new_deadline(first_byte=0.1, idle=0.1)
             if chance.random() < 0.1:
                 threading.Timer(0.01, deadline.cancel).start()
             try:
@@ -385,7 +421,10 @@ def test_deployments_do_not_share_connections() -> None:
     server = RawServer()
     transport = Urllib3Transport()
     try:
-        wires = [Wire(server, transport, Deployment(name, "p", "m", base_url=f"http://127.0.0.1:{server.port}")) for name in "ab"]
+        wires = [
+            Wire(server, transport, Deployment(name, "p", "m", base_url=f"http://127.0.0.1:{server.port}"))
+            for name in "ab"
+        ]
         for one in wires:
             one.serves()
         assert transport.idle_connections() == 2

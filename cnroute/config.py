@@ -1,0 +1,795 @@
+"""Settings from a TOML file, a mapping or the environment, as the arguments of a router.
+
+Rules of this file
+- Every problem is found and reported at once, each with file, key and reason; unknown keys come with a suggestion.
+- What a value may be is said where the value lives (`Deployment`, `Timeouts`, `Price`, ...): each key is tried on its
+  own there, so that one wrong key hides no other. Types are strict: text never becomes a number, null never text.
+- `{ env = "NAME" }` and `{ file = "PATH" }` stand for whole values only. Nothing is evaluated, imported or unpickled.
+- The environment is read here and by the command line only, and only when `from_env` or a reference asks for it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import os
+import re
+import stat
+import tomllib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar, get_type_hints
+
+import attrs
+import cattrs
+
+from cnroute.arguments import make_request
+from cnroute.deployments import TLS, Deployment, ProviderInfo, RateLimit, Route, Secret
+from cnroute.errors import BadRequestError, ConfigurationError, Problem
+from cnroute.failures import FailureKind
+from cnroute.money import Price, Tier
+from cnroute.plugins import PluginHost
+from cnroute.routing.fallback import table_for
+from cnroute.routing.policies import POLICIES, weights_of
+from cnroute.settings import Breaker, Limits, Retries, Timeouts
+
+LOG = logging.getLogger("cnroute.config")
+
+CONFIG = "CNROUTE_CONFIG"
+LOAD_PLUGINS = "CNROUTE_LOAD_PLUGINS"
+BLOCK_PLUGINS = "CNROUTE_BLOCK_PLUGINS"
+KEY_FILE = "DASHSCOPE_API_KEY_FILE_PATH"
+KEY_FILE_AT_HOME = "~/.dashscope/api_key"
+
+T = TypeVar("T")
+Path_ = tuple[str, ...]
+_Read = Callable[[Any, Any, Path_], Any]
+
+
+def router_arguments(config: str | os.PathLike[str] | Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of `Router(...)` that a TOML file (its path) or a mapping of the same structure describes.
+
+    Raises ConfigurationError with every problem at once. Where there are some, the router's own checks of the
+    sound part are asked as well.
+    """
+    reader = Reader(*_document(config))
+    arguments = reader.arguments()
+    if reader.problems:
+        reader.check_names(PluginHost())
+        reader.join(_router_problems(_sound(arguments)))
+        raise ConfigurationError(reader.problems)
+    return arguments
+
+
+def problems_of(config: str | os.PathLike[str] | Mapping[str, Any], plugins: PluginHost | None = None) -> list[Problem]:
+    """Everything that is wrong with a configuration; an empty list when a router can be made of it."""
+    try:
+        arguments = router_arguments(config)
+    except ConfigurationError as error:
+        return list(error.problems)
+    file = None if isinstance(config, Mapping) else os.fspath(config)
+    return [attrs.evolve(problem, file=problem.file or file) for problem in _router_problems({**arguments, "plugins": plugins})]
+
+
+# -- reading the document --------------------------------------------------------------------------------
+
+
+def _document(config: Any) -> tuple[Mapping[str, Any], str | None]:
+    """The structure, and the name of the file that it comes from."""
+    if isinstance(config, Mapping):
+        return config, None
+    if not isinstance(config, str | os.PathLike):
+        raise ConfigurationError(f"a configuration is a path or a mapping, not {type(config).__name__}")
+    file = os.fspath(config)
+    try:
+        data = Path(file).expanduser().read_bytes()
+        return tomllib.loads(data.decode("utf-8-sig")), file
+    except OSError as error:
+        reason = f"the file cannot be read: {error.strerror or type(error).__name__}"
+    except UnicodeDecodeError:
+        reason = "the file is not UTF-8"
+    except tomllib.TOMLDecodeError as error:
+        reason = f"the file is not TOML: {error}"
+    raise ConfigurationError([Problem("", reason, file)])
+
+
+class Reader:
+    """Reads one document into a router's arguments and collects what is wrong with it."""
+
+    def __init__(self, document: Mapping[str, Any], file: str | None = None) -> None:
+        self.problems: list[Problem] = []
+        self._names: list[tuple[str, str, Path_]] = []
+        self._aims: list[tuple[str, Path_]] = []
+        self._document = document
+        self._file = file
+        self._inline_keys = False
+
+    def arguments(self) -> dict[str, Any]:
+        """The keyword arguments; what is wrong is left out and stands in `problems`."""
+        sections = self._table(self._document, (), ("router", "deployments", "routes"))
+        arguments = self._router(sections.get("router", {}))
+        arguments["deployments"] = self._deployments(sections.get("deployments", {}))
+        arguments["routes"] = self._routes(sections.get("routes", {}))
+        if "deployments" in sections:
+            self._check_targets(sections)
+        if self._inline_keys:
+            self._check_mode()
+        return arguments
+
+    def check_names(self, host: PluginHost) -> None:
+        """Providers that `host` does not have, and misspelt policies, of what is not sound as well."""
+        for word, name, path in self._names:
+            known = host.providers() if word == "provider" else list(POLICIES)
+            near = _near(name, known)
+            if name not in known and near:
+                self._problem(path, f"there is no {word} {name!r:.60}{near}")
+            elif word == "provider":
+                self._try(path, lambda name=name: host.provider(name))  # type: ignore[misc]
+
+    def join(self, more: Iterable[Problem]) -> None:
+        """Add problems that somebody else found, but for keys that have one already."""
+        known = [problem.key for problem in self.problems]
+        for problem in more:
+            if not any(problem.key == key or key.startswith(f"{problem.key}.") for key in known):
+                self.problems.append(attrs.evolve(problem, file=self._file))
+
+    # -- problems ----------------------------------------------------------------------------------------
+
+    def _problem(self, path: Path_, reason: str) -> None:
+        self.problems.append(Problem(_dotted(path), reason, self._file))
+
+    def _try(self, path: Path_, make: Callable[[], T]) -> T | None:
+        """`make()`; what it raises becomes a problem at `path`."""
+        try:
+            return make()
+        except ConfigurationError as error:
+            for problem in error.problems:
+                self._problem(_joined(path, problem.key), problem.reason)
+        except (BadRequestError, TypeError, ValueError) as error:
+            self._problem(path, str(error))
+        return None
+
+    # -- tables ------------------------------------------------------------------------------------------
+
+    def _table(self, value: Any, path: Path_, known: Sequence[str] | None = None) -> Mapping[str, Any]:
+        """`value` if it is a table, without its unknown keys."""
+        if not isinstance(value, Mapping):
+            self._problem(path, f"must be a table, not {_kind(value)}")
+            return {}
+        for key in value:
+            if not isinstance(key, str):
+                self._problem(path, f"keys must be text, not {_kind(key)}")
+            elif known is not None and key not in known:
+                self._problem((*path, key), f"unknown key{_near(key, known) or _listed(known)}")
+        return {key: item for key, item in value.items() if isinstance(key, str) and (known is None or key in known)}
+
+    def _settings(self, cls: type[T], value: Any, path: Path_, **fixed: Any) -> T | None:
+        """A settings value (all of whose fields have defaults, or are `fixed`) from a table."""
+        if isinstance(value, cls):
+            return value
+        if not isinstance(value, Mapping):
+            self._problem(path, f"must be a table, not {_kind(value)}")
+            return None
+        hints = get_type_hints(cls)
+        before = len(self.problems)
+        good = dict(fixed)
+        for key, item in self._table(value, path, [name for name in hints if name not in fixed]).items():
+            kept = self._try((*path, key), lambda key=key, item=item: _one_field(cls, hints[key], key, self._value(item), fixed))  # type: ignore[misc]
+            if kept is not None:
+                good[key] = kept
+        return cls(**good) if len(self.problems) == before else None
+
+    def _value(self, value: Any) -> Any:
+        """`value`, or what the reference to a variable or file that it is stands for."""
+        return self._referred(value) if _is_reference(value) else value
+
+    def _referred(self, reference: Mapping[str, str]) -> str:
+        (kind, place), = reference.items()
+        if not isinstance(place, str) or not place:
+            raise ConfigurationError(f"{kind} must be the name of a {'variable' if kind == 'env' else 'file'}")
+        if kind == "env":
+            return _variable(place)
+        try:
+            return self._beside(place).read_text("utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise ConfigurationError(f"the file {place} cannot be read: {reason}")
+
+    def _beside(self, place: str) -> Path:
+        """A path of the configuration: relative ones start at the folder of the configuration's file."""
+        path = Path(place).expanduser()
+        return path if self._file is None else Path(self._file).expanduser().parent / path
+
+    # -- [router] ----------------------------------------------------------------------------------------
+
+    def _router(self, value: Any) -> dict[str, Any]:
+        arguments: dict[str, Any] = {}
+        for key, item in self._table(value, ("router",), list(self._ROUTER)).items():
+            path = ("router", key)
+            if key == "breaker" and item is False:
+                arguments[key] = None
+                continue
+            found = self._ROUTER[key](self, item, path)
+            if found is not None:
+                arguments[key] = found
+        return arguments
+
+    def _text(self, value: Any, path: Path_) -> str | None:
+        return self._try(path, lambda: _structure(self._value(value), str))
+
+    def _name(self, value: Any, path: Path_) -> str | None:
+        """The name of a provider or policy; plugins bring more of them, so it is checked by the router."""
+        name = self._text(value, path)
+        if name is not None:
+            self._names.append((path[-1], name, path))
+        return name
+
+    def _flag(self, value: Any, path: Path_) -> bool | None:
+        return self._try(path, lambda: _structure(value, bool))
+
+    def _timeouts(self, value: Any, path: Path_) -> Timeouts | None:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            value = {"total": value}
+        return self._settings(Timeouts, value, path)
+
+    def _limits(self, value: Any, path: Path_) -> Limits | None:
+        return self._settings(Limits, value, path)
+
+    def _retries(self, value: Any, path: Path_) -> Retries | None:
+        return self._settings(Retries, value, path)
+
+    def _breaker(self, value: Any, path: Path_) -> Breaker | None:
+        if isinstance(value, bool):
+            self._problem(path, "must be a table; only the whole router's breaker can be switched off, by false in [router]")
+            return None
+        return self._settings(Breaker, value, path)
+
+    def _budgets(self, value: Any, path: Path_) -> Any:
+        if isinstance(value, Mapping | str) or not isinstance(value, Iterable):
+            self._problem(path, f"must be a list of tables, not {_kind(value)}")
+            return None
+        return tuple(value)
+
+    def _object(self, value: Any, path: Path_) -> Any:
+        """A transport: its name, or (from a mapping) the object itself."""
+        if isinstance(value, Mapping | bool | int | float | list | tuple):
+            self._problem(path, f"must be a name, not {_kind(value)}")
+            return None
+        return value
+
+    def _exchange(self, value: Any, path: Path_) -> dict[str, Any]:
+        rates = {}
+        for code, item in self._table(value, path).items():
+            entry = self._table(item, (*path, code), ("rate", "as_of"))
+            if isinstance(entry.get("rate"), float):
+                self._problem((*path, code, "rate"), _float_hint("rate", entry["rate"]))
+            elif set(entry) == {"rate", "as_of"}:
+                rates[code] = dict(entry)
+            elif isinstance(item, Mapping):
+                self._problem((*path, code), 'a rate needs its date: { rate = "7.10", as_of = "2026-11-01" }')
+        return rates
+
+    def _defaults(self, value: Any, path: Path_) -> dict[str, Any]:
+        """Arguments for calls that do not give them, checked as those of a call."""
+        found = {}
+        for key, item in self._table(value, path, _DEFAULTS).items():
+            request = self._try((*path, key), lambda key=key, item=item: make_request("-", "-", {key: item}))  # type: ignore[misc]
+            if request is not None:
+                found[key] = getattr(request, key)
+        return found
+
+    # -- [deployments] -----------------------------------------------------------------------------------
+
+    def _deployments(self, value: Any) -> tuple[Deployment, ...]:
+        found = []
+        for name, item in self._table(value, ("deployments",)).items():
+            before = len(self.problems)
+            deployment = item if isinstance(item, Deployment) else self._deployment(name, item)
+            if deployment is not None and len(self.problems) == before:
+                found.append(deployment)
+        return tuple(found)
+
+    def _deployment(self, name: str, value: Any) -> Deployment | None:
+        path = ("deployments", name)
+        table = self._table(value, path, list(self._DEPLOYMENT))
+        if isinstance(value, Mapping):
+            for key in ("provider", "model"):
+                if key not in table:
+                    self._problem((*path, key), "is missing")
+        given = {key: self._DEPLOYMENT[key](self, item, (*path, key)) for key, item in table.items()}
+        if table.get("breaker") is False:
+            given.pop("breaker", None)
+        given = {key: item for key, item in given.items() if item is not None}
+        stand_in = {"name": name, "provider": "-", "model": "-", "allow_http": given.get("allow_http", False)}
+        if self._try(path, lambda: Deployment(**stand_in)) is None:
+            return None
+        before = len(self.problems)
+        for key, item in given.items():
+            self._try(path, lambda key=key, item=item: Deployment(**{**stand_in, key: item}))  # type: ignore[misc]
+        complete = len(self.problems) == before and {"provider", "model"} <= set(given)
+        return Deployment(name=name, **given) if complete else None
+
+    def _key(self, value: Any, path: Path_) -> Secret | None:
+        """A key; one that stands in a variable or file is looked at, so that a missing one is named now."""
+        if isinstance(value, str):
+            self._inline_keys = True
+            if _LIKE_A_VARIABLE.fullmatch(value):
+                name = value.strip("${}")
+                self._problem(path, f'is no key; for the variable write {{ env = "{name}" }}')
+                return None
+        if _is_reference(value) and isinstance(value.get("file"), str) and value["file"]:
+            value = {"file": str(self._beside(value["file"]))}
+        secret = self._try(path, lambda: value if isinstance(value, Secret) else Secret(value))
+        if secret is not None and secret.origin != "callable" and self._try(path, secret.reveal) is None:
+            return None
+        return secret
+
+    def _texts(self, value: Any, path: Path_) -> dict[str, str]:
+        found = {}
+        for key, item in self._table(value, path).items():
+            text = self._text(item, (*path, key))
+            if text is not None:
+                found[key] = text
+        return found
+
+    def _options(self, value: Any, path: Path_) -> dict[str, Any]:
+        found = {}
+        for key, item in self._table(value, path).items():
+            kept = self._try((*path, key), lambda item=item: self._value(item))  # type: ignore[misc]
+            if kept is not None:
+                found[key] = kept
+        return found
+
+    def _tls(self, value: Any, path: Path_) -> TLS | None:
+        tls = self._settings(TLS, value, path)
+        if tls is None or self._file is None:
+            return tls
+        return TLS(**{name: item and str(self._beside(item)) for name, item in attrs.asdict(tls).items()})
+
+    def _rate_limit(self, value: Any, path: Path_) -> RateLimit | None:
+        return self._settings(RateLimit, value, path)
+
+    def _price(self, value: Any, path: Path_) -> Price | None:
+        if isinstance(value, Price):
+            return value
+        table = dict(self._table(value, path))
+        before = len(self.problems)
+        tiers = self._tiers(table.pop("tiers"), (*path, "tiers")) if "tiers" in table else ()
+        if "currency" not in table and isinstance(value, Mapping):
+            self._problem((*path, "currency"), 'is missing; write currency = "CNY"')
+        for key, item in self._table(table, path, _PRICE).items():
+            if isinstance(item, float) and key in _AMOUNTS:
+                self._problem((*path, key), _float_hint(key, item))
+            else:
+                self._try((*path, key), lambda key=key, item=item: _price_field(key, item))  # type: ignore[misc]
+        if len(self.problems) > before:
+            return None
+        return self._try(path, lambda: Price(**table, tiers=tiers))
+
+    def _tiers(self, value: Any, path: Path_) -> tuple[Tier, ...]:
+        found = []
+        if not isinstance(value, Sequence) or isinstance(value, str):
+            self._problem(path, f"must be a list of tables, not {_kind(value)}")
+            return ()
+        for index, item in enumerate(value):
+            place = _indexed(path, index)
+            if isinstance(item, Mapping):
+                for key in _AMOUNTS & item.keys():
+                    if isinstance(item[key], float):
+                        self._problem((*place, key), _float_hint(key, item[key]))
+                        item = {name: kept for name, kept in item.items() if name != key}
+            tier = self._settings(Tier, item, place)
+            if tier is not None:
+                found.append(tier)
+        return tuple(found)
+
+    # -- [routes] ----------------------------------------------------------------------------------------
+
+    def _routes(self, value: Any) -> dict[str, Any]:
+        found = {}
+        for name, item in self._table(value, ("routes",)).items():
+            route = self._route(item, ("routes", name))
+            if route is not None:
+                found[name] = route
+        return found
+
+    def _route(self, value: Any, path: Path_) -> Route | None:
+        if isinstance(value, Route):
+            return value
+        if isinstance(value, list | tuple):
+            value = {"targets": value}
+        elif not isinstance(value, Mapping):
+            self._problem(path, f"must be a table, or a list of targets, not {_kind(value)}")
+            return None
+        before = len(self.problems)
+        table = self._table(value, path, list(self._ROUTE))
+        given = {key: self._ROUTE[key](self, item, (*path, key)) for key, item in table.items()}
+        if not table.get("targets"):
+            self._problem((*path, "targets"), "a route needs at least one target")
+        elif isinstance(table["targets"], Mapping) and table.get("policy", "weighted") != "weighted":
+            self._problem((*path, "targets"), f'targets with weights need policy = "weighted", not {table["policy"]!r:.60}')
+        if isinstance(table.get("targets"), Mapping):
+            given.setdefault("policy", "weighted")
+        return Route(**{key: item for key, item in given.items() if item is not None}) if len(self.problems) == before else None
+
+    def _targets(self, value: Any, path: Path_) -> Any:
+        if isinstance(value, Mapping):
+            weights = self._table(value, path)
+            self._aims += [(name, (*path, name)) for name in weights]
+            self._try(path, lambda: weights_of(weights))
+            return dict(weights)
+        if not isinstance(value, list | tuple):
+            self._problem(path, f"must be a list of names, or a table of name and weight, not {_kind(value)}")
+            return None
+        found = [self._target(item, _indexed(path, index)) for index, item in enumerate(value)]
+        return [target for target in found if target is not None]
+
+    def _target(self, value: Any, path: Path_) -> Any:
+        if isinstance(value, Mapping | Route):
+            return self._route(value, path)
+        if isinstance(value, str):
+            self._aims.append((value, path))
+            return value
+        self._problem(path, f"must be a name or a nested route, not {_kind(value)}")
+        return None
+
+    def _kinds(self, value: Any, path: Path_) -> list[str]:
+        if isinstance(value, str) or not isinstance(value, Iterable):
+            self._problem(path, f"must be a list of failure kinds, not {_kind(value)}")
+            return []
+        return [kind for index, kind in enumerate(value) if self._is_kind(kind, _indexed(path, index))]
+
+    def _is_kind(self, kind: Any, path: Path_) -> bool:
+        good = isinstance(kind, str) and kind in _KINDS
+        if not good:
+            self._problem(path, f"there is no failure kind {kind!r:.60}{_near(str(kind), _KINDS)}")
+        return good
+
+    def _fallback(self, value: Any, path: Path_) -> dict[str, str]:
+        found = {}
+        for kind, word in self._table(value, path).items():
+            if self._is_kind(kind, (*path, kind)):
+                self._try((*path, kind), lambda kind=kind, word=word: table_for((), {kind: word}))  # type: ignore[misc]
+                found[kind] = word
+        return found
+
+    def _free(self, value: Any, path: Path_) -> dict[str, Any]:
+        return dict(self._table(value, path))
+
+    # -- the whole ---------------------------------------------------------------------------------------
+
+    def _check_targets(self, sections: Mapping[str, Any]) -> None:
+        """Targets that no section declares, whether or not the declaration is sound."""
+        declared = [name for key in ("deployments", "routes") for name in _names_of(sections.get(key))]
+        for name, path in self._aims:
+            if name not in declared:
+                self._problem(path, f"there is no deployment or route {name!r:.60}{_near(name, declared)}")
+
+    def _check_mode(self) -> None:
+        """Keys in a file that others may read are worth a warning."""
+        if self._file is None or os.name != "posix":
+            return
+        mode = stat.S_IMODE(Path(self._file).expanduser().stat().st_mode)
+        if mode & 0o077:
+            LOG.warning(
+                '%s holds keys and may be read by others (mode %04o); run chmod 600, or write api_key = { env = "NAME" }',
+                self._file, mode,
+            )
+
+    # Which method reads which key.
+    _ROUTER: ClassVar[Mapping[str, _Read]] = {
+        "policy": _name,
+        "timeouts": _timeouts,
+        "limits": _limits,
+        "retries": _retries,
+        "breaker": _breaker,
+        "budgets": _budgets,
+        "transport": _object,
+        "currency": _text,
+        "exchange": _exchange,
+        "defaults": _defaults,
+    }
+    _DEPLOYMENT: ClassVar[Mapping[str, _Read]] = {
+        "provider": _name,
+        "model": _text,
+        "api_key": _key,
+        "base_url": _text,
+        "options": _options,
+        "price": _price,
+        "timeouts": _timeouts,
+        "limits": _limits,
+        "breaker": _breaker,
+        "rate_limit": _rate_limit,
+        "defaults": _defaults,
+        "headers": _texts,
+        "tls": _tls,
+        "proxy": _text,
+        "allow_http": _flag,
+    }
+    _ROUTE: ClassVar[Mapping[str, _Read]] = {
+        "policy": _name,
+        "targets": _targets,
+        "fallback_on": _kinds,
+        "fallback": _fallback,
+        "timeouts": _timeouts,
+        "retries": _retries,
+        "defaults": _defaults,
+        "knowledge_fallback": _text,
+        "settings": _free,
+    }
+
+
+_DEFAULTS = (
+    "max_tokens", "temperature", "top_p", "stop", "seed", "tools", "tool_choice", "response_format", "reasoning", "web_search",
+    "knowledge_base",
+)
+_PRICE = [field.name for field in attrs.fields(Price) if field.init]
+_AMOUNTS = frozenset(("input", "output", "cached", "search", "per"))
+_KINDS = tuple(kind.value for kind in FailureKind)
+_LIKE_A_VARIABLE = re.compile(r"\$\{?[A-Za-z_][A-Za-z0-9_]*\}?")
+
+
+def _strict(kind: type, words: str, *, also: tuple[type, ...] = ()) -> Callable[[Any, Any], Any]:
+    """A structure hook that takes `kind` as it is and converts nothing."""
+
+    def take(value: Any, _: Any) -> Any:
+        if isinstance(value, bool) is (kind is bool) and isinstance(value, (kind, *also)):
+            return value
+        raise TypeError(f"must be {words}, not {_kind(value)}")
+
+    return take
+
+
+def _converter() -> cattrs.Converter:
+    """Reads the fields of settings by their types, without a single conversion."""
+    converter = cattrs.Converter(forbid_extra_keys=True, detailed_validation=False)
+    converter.register_structure_hook(str, _strict(str, "text"))
+    converter.register_structure_hook(bool, _strict(bool, "true or false"))
+    converter.register_structure_hook(int, _strict(int, "a whole number"))
+    converter.register_structure_hook(float, _strict(float, "a number", also=(int,)))
+    converter.register_structure_hook(Decimal, lambda value, _: value)  # amounts are checked where they live
+    return converter
+
+
+_CONVERTER = _converter()
+
+
+def _structure(value: Any, kind: Any) -> Any:
+    return _CONVERTER.structure(value, kind)
+
+
+def _one_field(cls: type[Any], hint: Any, name: str, value: Any, fixed: Mapping[str, Any]) -> Any:
+    """`value` as the field `name` of `cls`: its type, then the rules of the class. None stays None."""
+    kept = _structure(value, hint)
+    try:
+        cls(**{**fixed, name: kept})
+    except ConfigurationError as error:
+        raise ConfigurationError([attrs.evolve(problem, key="") for problem in error.problems]) from None
+    return kept
+
+
+def _price_field(name: str, value: Any) -> None:
+    if name == "source":
+        _structure(value, str)
+    try:
+        Price(**{"currency": "CNY", name: value})
+    except ConfigurationError as error:
+        raise ConfigurationError([attrs.evolve(problem, key="") for problem in error.problems]) from None
+
+
+def _kind(value: Any) -> str:
+    """What `value` is, in the words of TOML; never the value itself, which may be a key."""
+    names = {bool: "true or false", int: "a whole number", float: "a number", str: "text", list: "a list", tuple: "a list"}
+    if isinstance(value, Mapping):
+        return "a table"
+    return "nothing" if value is None else names.get(type(value), type(value).__name__)
+
+
+def _float_hint(key: str, value: float) -> str:
+    return f'a number with a point is not exact; quote it: {key} = "{value}"'
+
+
+def _near(word: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(word, list(known), 3, 0.6)
+    return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+
+
+def _listed(known: Iterable[str]) -> str:
+    return f"; known are {', '.join(known)}"
+
+
+def _dotted(path: Path_) -> str:
+    """A path in TOML's own writing: what is no bare key is quoted."""
+    return ".".join(part if re.fullmatch(r"[A-Za-z0-9_\-]+(\[\d+\])*", part) else _quoted(part) for part in path)
+
+
+def _quoted(part: str) -> str:
+    return f'"{part[:60]}"' if part.isprintable() else ascii(part[:60])
+
+
+def _joined(path: Path_, key: str) -> Path_:
+    """`path` and the key of a problem below it, which may repeat the last part."""
+    parts = tuple(key.split(".")) if key else ()
+    return path if not parts or path[-1:] == parts else (*path, *parts)
+
+
+def _indexed(path: Path_, index: int) -> Path_:
+    return (*path[:-1], f"{path[-1]}[{index}]")
+
+
+def _is_reference(value: Any) -> bool:
+    return isinstance(value, Mapping) and len(value) == 1 and set(value) <= {"env", "file"}
+
+
+def _variable(name: str) -> str:
+    value = os.environ.get(name)
+    if value is None:
+        raise ConfigurationError(f"the environment variable {name} is not set")
+    return value
+
+
+def _names_of(section: Any) -> list[str]:
+    return list(section) if isinstance(section, Mapping) else []
+
+
+def _all_targets(route: Route) -> Iterable[str]:
+    """Every name below a route."""
+    for target in route.targets:
+        if isinstance(target, Route):
+            yield from _all_targets(target)
+        else:
+            yield target
+
+
+# -- the router's own checks -----------------------------------------------------------------------------
+
+
+def _sound(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments without the routes that lean on what is not sound."""
+    routes = dict(arguments["routes"])
+    declared = {deployment.name for deployment in arguments["deployments"]}
+    while True:
+        broken = [
+            name for name, route in routes.items()
+            if any(target not in declared and target not in routes for target in _all_targets(route))
+        ]
+        if not broken:
+            return {**arguments, "routes": routes}
+        for name in broken:
+            del routes[name]
+
+
+def _router_problems(arguments: Mapping[str, Any]) -> list[Problem]:
+    """What a router says of these arguments, beside names of targets: those are checked here."""
+    from cnroute.router import Router
+
+    if not arguments["deployments"]:
+        return []
+    try:
+        Router(**arguments).close()
+    except ConfigurationError as error:
+        return [problem for problem in error.problems if not problem.reason.startswith("there is no deployment or route")]
+    return []
+
+
+# -- the environment -------------------------------------------------------------------------------------
+
+
+def plugin_host() -> PluginHost:
+    """The plugins that the environment asks for: CNROUTE_LOAD_PLUGINS and CNROUTE_BLOCK_PLUGINS."""
+    wanted = os.environ.get(LOAD_PLUGINS)
+    load = None if wanted is None else _names(wanted)
+    return PluginHost(autoload=load is None or bool(load), load=load, block=_names(os.environ.get(BLOCK_PLUGINS, "")))
+
+
+def _names(text: str) -> list[str]:
+    return [name for name in re.split(r"[\s,]+", text) if name]
+
+
+def environment_arguments() -> dict[str, Any]:
+    """The arguments of `Router(...)` that the environment describes.
+
+    With CNROUTE_CONFIG those of that file, else one account for each provider whose key is set. Raises
+    ConfigurationError when there is no key at all.
+    """
+    host = plugin_host()
+    file = os.environ.get(CONFIG)
+    if file:
+        return {**router_arguments(file), "plugins": host}
+    problems: list[Problem] = []
+    accounts = {}
+    for source in key_sources(host):
+        if source.secret is not None and not source.missing:
+            try:
+                accounts[source.provider] = _account(source)
+            except ConfigurationError as error:
+                problems += [Problem(problem.key, f"{source.provider}: {problem.reason}") for problem in error.problems]
+    if not accounts and not problems:
+        problems.append(Problem("api_key", _NO_KEY))
+    if problems:
+        raise ConfigurationError(problems)
+    return {"deployments": (), "routes": {}, "plugins": host, "_accounts": accounts}
+
+
+_NO_KEY = "no key is set; set DASHSCOPE_API_KEY or MINIMAX_API_KEY, or CNROUTE_CONFIG to the path of a configuration"
+
+
+@attrs.frozen
+class KeySource:
+    """Where a provider's key was looked for, and what was found there; never the key itself."""
+
+    provider: str
+    looked: tuple[str, ...]
+    secret: Secret | None
+    info: ProviderInfo = attrs.field(repr=False)
+    missing: tuple[str, ...] = ()
+    """The variables of required options that are not set."""
+
+
+def key_sources(host: PluginHost) -> list[KeySource]:
+    """For every provider of `host` that needs a key: where its key comes from."""
+    found = []
+    for name in host.providers():
+        try:
+            info = host.provider(name).info
+        except ConfigurationError:
+            continue  # `host.problems` names it
+        if "api_key" in info.env:
+            places = _places(info)
+            here = next((Secret(place) for place in places if _there(place)), None)
+            looked = tuple(f"{kind} {where}" for place in places for kind, where in place.items())
+            needed = [info.env[option] for option in info.required if option in info.env]
+            found.append(KeySource(name, looked, here, info, tuple(name for name in needed if not os.environ.get(name))))
+    return found
+
+
+def _places(info: ProviderInfo) -> list[dict[str, str]]:
+    """Where a provider's users keep their key, in the order in which the vendor's own SDK looks."""
+    places = [{"env": info.env["api_key"]}]
+    if info.env["api_key"] == "DASHSCOPE_API_KEY":
+        file = os.environ.get(KEY_FILE)
+        places.append({"file": file or KEY_FILE_AT_HOME})
+    return places
+
+
+def _there(place: Mapping[str, str]) -> bool:
+    if "env" in place:
+        return bool(os.environ.get(place["env"]))
+    return place["file"] != KEY_FILE_AT_HOME or Path(KEY_FILE_AT_HOME).expanduser().is_file()
+
+
+def _account(source: KeySource) -> Deployment:
+    """A deployment of a provider without a model: `provider/model` fills it in."""
+    env = source.info.env
+    if source.secret is not None:
+        source.secret.reveal()
+    options = {name: os.environ[env[name]] for name in source.info.options if name in env and os.environ.get(env[name])}
+    url = os.environ.get(env.get("base_url", ""), "")
+    return Deployment(
+        source.provider, source.provider, "-", api_key=source.secret, options=options,
+        base_url=_base_url(url, source.info) if url else None,
+    )
+
+
+def _base_url(text: str, info: ProviderInfo) -> str:
+    """A base URL from a variable that holds a URL or a bare host; without a path the vendor's own is added."""
+    url = text.strip().rstrip("/")
+    if "://" not in url:
+        local = re.match(r"(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:|/|$)", url)
+        url = f"{'http' if local else 'https'}://{url}"
+    if "/" not in url.partition("://")[2]:
+        own = re.sub(r"^[a-z]+://[^/]*", "", info.base_url)
+        url += own.rstrip("/")
+    return url
+
+
+def base_urls(arguments: Mapping[str, Any], host: PluginHost) -> list[str]:
+    """Where the deployments and accounts in a router's arguments would be called."""
+    found = []
+    for deployment in (*arguments["deployments"], *arguments.get("_accounts", {}).values()):
+        try:
+            found.append(deployment.base_url or host.provider(deployment.provider).info.base_url)
+        except ConfigurationError:
+            continue  # an unknown provider has no address
+    return list(dict.fromkeys(found))

@@ -1,0 +1,198 @@
+"""Writes the tables of these pages from the code, so that a page cannot say what the code no longer does.
+
+`python docs/tables.py` rewrites what stands between `<!-- table: NAME -->` and `<!-- end of table -->` in every page;
+`tests/docs/test_tables.py` fails when that would change anything.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from cnroute.chat import ChatRequest, KnowledgeBase, Message
+from cnroute.deployments import Deployment
+from cnroute.emulator import FAULTS
+from cnroute.errors import UnsupportedRequestError, error_for
+from cnroute.failures import Failure, FailureKind
+from cnroute.observe.words import FAILURES
+from cnroute.plugins import PluginHost
+from cnroute.routing.fallback import TABLE, Rule
+
+PAGES = Path(__file__).parent
+PLACE = re.compile(r"(<!-- table: (?P<name>[\w -]+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
+
+
+def table(head: str, rows: Iterator[tuple[str, ...]]) -> str:
+    names = head.split(" | ")
+    lines = [f"| {head} |", "|---" * len(names) + "|"]
+    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+# -- failures
+
+
+def kinds() -> str:
+    def rows() -> Iterator[tuple[str, ...]]:
+        for kind in FailureKind:
+            failure = Failure(kind)
+            english, chinese = FAILURES[kind.value]
+            yield f"`{kind}`", f"`{type(error_for(failure)).__name__}`", english, chinese, failure.billing
+
+    return table("kind | error | meaning | 含义 | may have cost money", rows())
+
+
+_AGAIN = {"no": "no", "once": "once: nothing was sent", "if_last": "only if no other is left and the wait fits"}
+_NEXT = {
+    "no": "no",
+    "yes": "yes",
+    "larger": "only where a larger limit is known",
+    "listed": "only if the route's `fallback_on` names it",
+}
+
+
+def after_a_failure() -> str:
+    grouped: dict[Rule, list[str]] = {}
+    for kind, rule in TABLE.items():
+        grouped.setdefault(rule, []).append(f"`{kind}`")
+    return table(
+        "failure | same deployment again | next deployment | breaker and cool-down | logged as an error",
+        (
+            (" ".join(names), _AGAIN[rule.again], _NEXT[rule.next], _breaker(rule), "yes" if rule.alarm else "")
+            for rule, names in grouped.items()
+        ),
+    )
+
+
+def _breaker(rule: Rule) -> str:
+    if rule.throttled:
+        return "cooled down by Retry-After, else growing"
+    if rule.cooldown:
+        return f"cooled down for {rule.cooldown:g} s"
+    return "counts" if rule.counts else ""
+
+
+# -- the emulator
+
+
+def faults() -> str:
+    def rows() -> Iterator[tuple[str, ...]]:
+        for fault in FAULTS.values():
+            name = f"`{fault.name}`" + (f" `:{fault.parameter.split(',')[0].split(' ')[0].rstrip(':')}`" if fault.parameter else "")
+            where = {"both": "", "plain": "plain", "stream": "streams", "connection": "connections"}[fault.applies]
+            yield name, where, f"{fault.description}{f' ({fault.parameter})' if fault.parameter else ''}"
+
+    return table("fault | only for | what it does", rows())
+
+
+# -- providers
+
+PROVIDERS = {"dashscope": "qwen-plus", "minimax-v2": "MiniMax-Text-01", "minimax-pro": "abab6.5s-chat", "minimax-legacy": "abab5.5-chat"}
+TOOL = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}
+SCHEMA = {"type": "json_schema", "json_schema": {"name": "city", "schema": {"type": "object", "properties": {"name": {"type": "string"}}}}}
+ASKED: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("temperature=0.5", {"temperature": 0.5}),
+    ("temperature=0", {"temperature": 0}),
+    ("temperature=1.5", {"temperature": 1.5}),
+    ("top_p=1", {"top_p": 1}),
+    ("max_tokens=256", {"max_tokens": 256}),
+    ('stop=["。"]', {"stop": ("。",)}),
+    ("seed=7", {"seed": 7}),
+    ("tools=[...]", {"tools": (TOOL,)}),
+    ('tool_choice="auto"', {"tools": (TOOL,), "tool_choice": "auto"}),
+    ('tool_choice="required"', {"tools": (TOOL,), "tool_choice": "required"}),
+    ('response_format={"type": "json_object"}', {"response_format": {"type": "json_object"}}),
+    ('response_format={"type": "json_schema", ...}', {"response_format": SCHEMA}),
+    ("reasoning=True", {"reasoning": True}),
+    ("reasoning=1024", {"reasoning": 1024}),
+    ("web_search=True", {"web_search": True}),
+    ("knowledge_base=863831823174049792", {"knowledge_base": KnowledgeBase(863831823174049792)}),
+)
+LONGEST = 90
+
+
+def facts() -> str:
+    def rows() -> Iterator[tuple[str, ...]]:
+        for name in PROVIDERS:
+            info = PluginHost(autoload=False).provider(name).info
+            yield f"`{name}`", f"`{info.base_url}`", *(
+                " ".join(f"`{each}`" for each in sorted(words)) for words in (info.env.values(), info.capabilities)
+            )
+
+    return table("provider | API root | environment | capabilities", rows())
+
+
+def options(name: str) -> str:
+    info = PluginHost(autoload=False).provider(name).info
+    rows = ((f"`{option}`", meaning, "yes" if option in info.required else "") for option, meaning in info.options.items())
+    return table("option | meaning | required", rows)
+
+
+def becomes(provider: str, model: str) -> str:
+    """What each neutral parameter becomes in the body, found by asking `build_request`."""
+    hooks = PluginHost(autoload=False).provider(provider)
+    needed = {option: "1700000000000000000" for option in hooks.info.required}
+    deployment = Deployment("docs", provider, model, api_key="sk-docs", base_url=hooks.info.base_url, options=needed)
+
+    def rows() -> Iterator[tuple[str, ...]]:
+        for label, arguments in ASKED:
+            base = {"tools": (TOOL,)} if "tool_choice" in arguments else {}
+            try:
+                plain = _body(hooks.build_request, deployment, base)
+                sent = _body(hooks.build_request, deployment, arguments)
+            except UnsupportedRequestError as refused:
+                yield f"`{label}`", f"refused: {refused.reason}"
+            else:
+                yield f"`{label}`", " ".join(f"`{part}`" for part in _difference(plain, sent)) or "nothing to send"
+
+    return table("parameter | becomes", rows())
+
+
+def _body(build: Callable[..., Any], deployment: Deployment, arguments: dict[str, Any]) -> dict[str, Any]:
+    request = ChatRequest((Message("user", "Answer in JSON: 你好"),), deployment.model, **arguments)
+    body: dict[str, Any] = json.loads(build(request, deployment, False).body)
+    return body
+
+
+def _difference(before: Any, after: Any, path: str = "") -> Iterator[str]:
+    for key, value in after.items():
+        old = before.get(key)
+        if isinstance(value, dict) and isinstance(old, dict):
+            yield from _difference(old, value, f"{path}{key}.")
+        elif value != old:
+            text = json.dumps(value, ensure_ascii=False)
+            yield f"{path}{key}: {text if len(text) <= LONGEST else '[...]' if isinstance(value, list) else '{...}'}"
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "kinds": kinds,
+    "after a failure": after_a_failure,
+    "faults": faults,
+    "providers": facts,
+    **{f"options {name}": (lambda name=name: options(name)) for name in PROVIDERS},  # type: ignore[misc]
+    **{f"parameters {name}": (lambda name=name, model=model: becomes(name, model)) for name, model in PROVIDERS.items()},  # type: ignore[misc]
+    "parameters yi": lambda: becomes("dashscope", "yi-large"),
+}
+
+
+def rendered(text: str) -> str:
+    """A page's text with every table as the code has it now."""
+    return PLACE.sub(lambda match: f"{match[1]}{TABLES[match['name']]()}{match[3]}", text)
+
+
+def main() -> int:
+    for page in sorted(PAGES.glob("*.md")):
+        old = page.read_text("utf-8")
+        new = rendered(old)
+        if new != old:
+            page.write_text(new, "utf-8")
+            print(page.name)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,74 @@
+"""A user's program, checked by `mypy --strict` against the published types; it is never run."""
+
+from __future__ import annotations
+
+import asyncio
+from decimal import Decimal
+from typing import assert_type
+
+import cnroute
+
+
+def router() -> cnroute.Router:
+    yi = cnroute.Deployment(
+        "yi", "dashscope", "yi-large", api_key={"env": "DASHSCOPE_API_KEY"},
+        price=cnroute.Price("CNY", input="20", output="20", as_of="2025-06-01", source="our contract"),
+    )
+    fast = cnroute.Timeouts(connect=2)
+    mm = cnroute.Deployment("mm", provider="minimax-v2", model="MiniMax-Text-01", api_key="sk", timeouts=fast)
+    return cnroute.Router(
+        [yi, mm],
+        {"chat": cnroute.Route(policy="cheapest", targets=["yi", "mm"]), "plain": ["yi"]},
+        retries=cnroute.Retries(max_attempts=2), breaker=None,
+    )
+
+
+def ask(question: str) -> str:
+    with router() as made:
+        reply = made.chat(question, model="chat", timeout=20, max_tokens=64, metadata={"tenant": "a"})
+        assert_type(reply, cnroute.ChatCompletion)
+        assert_type(reply.text, str)
+        assert_type(reply.choices[0].message.tool_calls, tuple[cnroute.ToolCall, ...])
+        if reply.usage is not None:
+            assert_type(reply.usage.total_tokens, int | None)
+        if reply.cost is not None:
+            assert_type(reply.cost.amount, Decimal | None)
+        assert_type(reply.attempts, tuple[cnroute.Attempt, ...])
+        assert_type(made.plan(question, model="chat"), cnroute.Plan)
+        return reply.text
+
+
+def stream(question: str) -> str:
+    with router() as made, made.stream([{"role": "user", "content": question}], model="chat") as deltas:
+        parts: list[str] = []
+        for delta in deltas:
+            assert_type(delta, cnroute.Delta)
+            parts.append(delta.text)
+        return "".join(parts)
+
+
+def careful(question: str) -> str | None:
+    try:
+        return ask(question)
+    except cnroute.StreamInterruptedError as error:
+        return error.partial_text
+    except cnroute.RateLimitError as error:
+        assert_type(error.retry_after, float | None)
+        return None
+    except cnroute.CallError as error:
+        assert_type(error.kind, cnroute.FailureKind)
+        raise
+
+
+async def ask_async(question: str) -> str:
+    async with cnroute.AsyncRouter([cnroute.Deployment("mm", "minimax-v2", "MiniMax-Text-01", api_key="sk")]) as made:
+        reply = await made.chat(question, model="mm")
+        assert_type(reply, cnroute.ChatCompletion)
+        async with made.stream(question, model="mm") as deltas:
+            async for delta in deltas:
+                assert_type(delta, cnroute.Delta)
+        return reply.text
+
+
+if __name__ == "__main__":
+    print(ask("你好"), stream("你好"), careful("你好"), asyncio.run(ask_async("你好")))

@@ -1,0 +1,162 @@
+"""A key shows itself nowhere, is read where it was said to be, and is checked before it is used."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+import threading
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+import cnroute
+from cnroute.http import SecretText
+from cnroute.testing import FakeTransport
+from tests.flow.toy import Toy, answer, deployment, error, host, raised
+
+CANARY = "canary-secret-0123456789"
+BAD = {
+    "cr": f"{CANARY}\r", "lf": f"{CANARY}\nx", "crlf": f"{CANARY}\r\n x", "nul": f"{CANARY}\x00", "newline": f"{CANARY}\n", "chinese": f"密钥{CANARY}",
+    "long": CANARY * 500, "empty": "", "blank": f"{CANARY} x", "space": " ", "tab": f"{CANARY}\t", "latin": f"{CANARY}é", "surrogate": f"{CANARY}\ud800",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("source", ["text", "env", "file", "callable"])
+@pytest.mark.parametrize("name", BAD)
+def test_an_impossible_key_is_refused_without_being_shown(name: str, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At construction for text, variables and files, at the first use for callables; the value stays hidden."""
+    value, sent = BAD[name], FakeTransport([answer()])
+    if source == "env":
+        if "\x00" in value or "\ud800" in value:
+            pytest.skip("no environment variable can hold it")
+        monkeypatch.setenv("CNROUTE_TEST_KEY", value)
+    (tmp_path / "key").write_bytes(value.encode("utf-8", "surrogatepass"))
+    sources = {"text": value, "env": {"env": "CNROUTE_TEST_KEY"}, "file": {"file": str(tmp_path / "key")}, "callable": lambda: value}
+
+    def use() -> None:
+        router = cnroute.Router([deployment("a", api_key=sources[source])], transport=sent, plugins=host())
+        router.chat("x", model="a")
+
+    if source == "file" and name in ("cr", "newline"):
+        use()
+        assert sent.requests[0].headers["Authorization"] == f"Bearer {CANARY}"
+        return
+    caught = raised(use, cnroute.CnrouteError)
+    assert isinstance(caught, cnroute.AuthenticationError if source == "callable" else cnroute.ConfigurationError)
+    for text in (str(caught), repr(caught), repr(caught.__dict__), repr(caught.args)):
+        assert CANARY not in text
+    assert sent.requests == []
+
+
+def test_a_secret_shows_stars_everywhere() -> None:
+    """`repr`, `str`, format and containers; there is no JSON of it, and attrs hides it too."""
+    secret = cnroute.Secret(CANARY)
+    assert secret.reveal() == CANARY
+    for text in (repr(secret), str(secret), f"{secret}", f"{secret:>40}", f"{secret!r}", f"{[secret]}", "%s %r" % (secret, secret)):  # noqa: UP031
+        assert CANARY not in text
+        assert "***" in text
+    with pytest.raises(TypeError):
+        json.dumps(secret)
+    assert not hasattr(secret, "__dict__")
+    assert CANARY not in repr(attrs.asdict(deployment("a", api_key=CANARY)))
+
+
+def test_a_secret_pickles_without_its_value() -> None:
+    """What comes out of a pickle says that the key stayed behind; copies in the process keep it."""
+    data = pickle.dumps(deployment("a", api_key=CANARY))
+    assert CANARY.encode() not in data
+    gone = pickle.loads(data).api_key
+    assert "***" in repr(gone)
+    with pytest.raises(cnroute.ConfigurationError, match="pickle"):
+        gone.reveal()
+    for twin in (copy.copy(cnroute.Secret(CANARY)), copy.deepcopy(deployment("a", api_key=CANARY)).api_key):
+        assert twin is not None and twin.reveal() == CANARY
+
+
+def test_secrets_compare_by_value() -> None:
+    """Two sources of one key are equal; other types never are."""
+    assert cnroute.Secret(CANARY) == cnroute.Secret(lambda: CANARY)
+    assert cnroute.Secret(CANARY) != cnroute.Secret("other")
+    assert cnroute.Secret(CANARY) != CANARY
+    assert len({cnroute.Secret(CANARY), cnroute.Secret(CANARY)}) == 1
+
+
+def test_a_missing_variable_or_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error says where the key was looked for."""
+    monkeypatch.delenv("CNROUTE_TEST_KEY", raising=False)
+    for source, part in (({"env": "CNROUTE_TEST_KEY"}, "CNROUTE_TEST_KEY"), ({"file": str(tmp_path / "none")}, "none"), ({"file": str(tmp_path)}, "read")):
+        caught = raised(lambda source=source: cnroute.Router([deployment("a", api_key=source)], transport=FakeTransport(), plugins=host()),
+                        cnroute.ConfigurationError)  # fmt: skip
+        assert part in str(caught)
+
+
+def test_a_callable_that_raises_costs_one_deployment_and_shows_nothing() -> None:
+    """The next deployment answers; alone it is an AuthenticationError naming only the exception's type."""
+
+    def broken() -> str:
+        raise KeyError(CANARY)
+
+    toy = Toy([answer()], deployments=[deployment("a", api_key=broken), deployment("b")])
+    assert toy.chat().deployment == "b"
+    caught = raised(lambda: toy.chat(model="a"))
+    assert type(caught) is cnroute.AuthenticationError
+    assert "KeyError" in str(caught)
+    assert CANARY not in str(caught) + repr(caught.__dict__)
+
+
+@pytest.mark.parametrize("kind", ["file", "callable", "text"])
+def test_a_key_is_read_again_after_auth_at_most_once_a_minute(kind: str, tmp_path: Path) -> None:
+    """Keys rotate without a restart; the same answer never makes the source be read in a loop."""
+    place, reads = tmp_path / "key", []
+
+    def read() -> str:
+        reads.append(1)
+        return place.read_text()
+
+    place.write_text("old-key-1")
+    source: Any = {"file": {"file": str(place)}, "callable": read, "text": "old-key-1"}[kind]
+    toy = Toy([error("auth")], deployments=[deployment("a", api_key=source)], breaker=None)
+
+    def sent_key() -> str:
+        raised(toy.chat, cnroute.AuthenticationError)
+        return toy.transport.requests[-1].headers["Authorization"].removeprefix("Bearer ")
+
+    assert sent_key() == "old-key-1"
+    place.write_text("new-key-2")
+    assert sent_key() == ("old-key-1" if kind == "text" else "new-key-2")
+    place.write_text("third-key-3")
+    assert sent_key() == ("old-key-1" if kind == "text" else "new-key-2")
+    toy.clock.advance(61)
+    sent_key()
+    assert sent_key() == ("old-key-1" if kind == "text" else "third-key-3")
+    assert len(reads) <= 4
+
+
+def test_a_callable_is_read_once_by_many_threads() -> None:
+    """Eight threads at the first use make one read."""
+    reads: list[int] = []
+
+    def slow() -> str:
+        reads.append(1)
+        threading.Event().wait(0.02)
+        return CANARY
+
+    secret = cnroute.Secret(slow)
+    threads = [threading.Thread(target=secret.reveal) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(reads) == 1
+
+
+def test_secret_text_travels_but_is_not_shown() -> None:
+    """Header values that hold a key are text to the transport and stars to everybody else."""
+    text = SecretText(f"Bearer {CANARY}")
+    assert text.encode() == f"Bearer {CANARY}".encode()
+    assert CANARY not in repr(text) + repr({"Authorization": text})
+    assert CANARY.encode() not in pickle.dumps(text)
+    assert CANARY not in repr(cnroute.HttpRequest.post_json("https://x", {}, bearer=cnroute.Secret(CANARY)))
