@@ -65,7 +65,7 @@ def plain(value: Any, depth: int = 64) -> Any:
         return [plain(item, depth - 1) for item in value]
     if value is None or isinstance(value, str | bool):
         return value
-    if isinstance(value, int) and value.bit_length() < _MOST_BITS or isinstance(value, float) and math.isfinite(value):
+    if (isinstance(value, int) and value.bit_length() < _MOST_BITS) or (isinstance(value, float) and math.isfinite(value)):
         return value
     raise JsonError(f"a {type(value).__name__} that JSON cannot hold")
 

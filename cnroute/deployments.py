@@ -56,7 +56,9 @@ class Secret:
         text = self._text
         if text is None:
             with self._lock:
-                text = self._text = _checked_key(self._found(), self.origin)
+                text = self._text
+                if text is None:
+                    text = self._text = _checked_key(self._found(), self.origin)
         return text
 
     def _found(self) -> object:
@@ -170,15 +172,23 @@ def _optional_words(values: Iterable[str] | None) -> frozenset[str] | None:
     return None if values is None else frozenset(values)
 
 
-def _copied(key: str) -> Callable[[Any], Any]:
-    """A converter to a dict of one's own. Raises ConfigurationError for what is no mapping."""
+def _copied(key: str, values: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A dict of one's own. Raises ConfigurationError for what is no mapping."""
+    if values is not None and not isinstance(values, Mapping):
+        raise ConfigurationError(f"{key} must be a mapping, not a {type(values).__name__}", key)
+    return dict(values or {})
 
-    def copy(values: Mapping[str, Any] | None) -> dict[str, Any]:
-        if values is not None and not isinstance(values, Mapping):
-            raise ConfigurationError(f"{key} must be a mapping, not a {type(values).__name__}", key)
-        return dict(values or {})
 
-    return copy
+def _defaults(values: Mapping[str, Any] | None) -> dict[str, Any]:
+    return _copied("defaults", values)
+
+
+def _fallback(values: Mapping[str, Any] | None) -> dict[str, Any]:
+    return _copied("fallback", values)
+
+
+def _settings(values: Mapping[str, Any] | None) -> dict[str, Any]:
+    return _copied("settings", values)
 
 
 def _optional(kind: type) -> Callable[[object, attrs.Attribute[Any], object], None]:
@@ -302,13 +312,13 @@ def checked_name(name: object, key: str) -> str:
 
 
 def _headers(value: Mapping[str, str]) -> dict[str, str]:
-    value = _copied("headers")(value)
-    for name, text in value.items():
+    headers = _copied("headers", value)
+    for name, text in headers.items():
         if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
             raise ConfigurationError("a header name has characters that HTTP does not allow", "headers")
         if not isinstance(text, str) or not _HEADER_VALUE.fullmatch(text):
             raise ConfigurationError(f"the value of header {name} must be printable ASCII text", "headers")
-    return value
+    return headers
 
 
 def _options(value: Mapping[str, Any]) -> dict[str, Any]:
@@ -377,7 +387,7 @@ class Deployment:
     limits: Limits | None = attrs.field(default=None, validator=_optional(Limits))
     breaker: Breaker | None = attrs.field(default=None, validator=_optional(Breaker))
     rate_limit: RateLimit | None = attrs.field(default=None, validator=_optional(RateLimit))
-    defaults: Mapping[str, Any] = attrs.field(factory=dict, converter=_copied("defaults"))
+    defaults: Mapping[str, Any] = attrs.field(factory=dict, converter=_defaults)
     headers: Mapping[str, str] = attrs.field(factory=dict, converter=_headers, repr=False)
     tls: TLS | None = attrs.field(default=None, validator=_optional(TLS))
     proxy: str | None = attrs.field(default=None, validator=_optional(str), repr=False)
@@ -408,9 +418,9 @@ class Route:
     policy: str = attrs.field(default="ordered", validator=_word)
     targets: tuple[Any, ...] | Mapping[str, Any] = attrs.field(default=(), converter=_targets)
     fallback_on: frozenset[str] = attrs.field(default=frozenset(), converter=_words)
-    fallback: Mapping[str, str] = attrs.field(factory=dict, converter=_copied("fallback"))
+    fallback: Mapping[str, str] = attrs.field(factory=dict, converter=_fallback)
     timeouts: Timeouts | None = attrs.field(default=None, validator=_optional(Timeouts))
     retries: Retries | None = attrs.field(default=None, validator=_optional(Retries))
-    defaults: Mapping[str, Any] = attrs.field(factory=dict, converter=_copied("defaults"))
+    defaults: Mapping[str, Any] = attrs.field(factory=dict, converter=_defaults)
     knowledge_fallback: str = "same"
-    settings: Mapping[str, Any] = attrs.field(factory=dict, converter=_copied("settings"))
+    settings: Mapping[str, Any] = attrs.field(factory=dict, converter=_settings)

@@ -24,9 +24,9 @@ from cnroute import arguments
 from cnroute.chat import ChatRequest
 from cnroute.deployments import Deployment, ModelInfo, Route, checked_base_url, checked_name
 from cnroute.errors import BadRequestError, ConfigurationError, ModelNotFoundError, PluginError, Problem, RouterClosedError
-from cnroute.flow.build import CannotBuild, build
+from cnroute.flow.build import CannotBuild, build, check_cost
 from cnroute.flow.call import Call
-from cnroute.money import Price, amount, currency_code
+from cnroute.money import ZERO, Price, amount, currency_code
 from cnroute.notices import Notice
 from cnroute.plugins import PluginHost
 from cnroute.routing.deadline import Clock
@@ -366,7 +366,9 @@ class Engine:
         walk = self._walk(course, request, False)
         for step in list(walk.steps):
             try:
-                build(step.place, _fitted(step.place, request, course), False)
+                fitted = _fitted(step.place, request, course)
+                made = build(step.place, fitted, False)
+                check_cost(step.place, fitted, made.body, ZERO)
             except CannotBuild as refused:
                 walk.exclude(step, refused.failure.kind.value, refused.failure.message)
         return walk.plan()

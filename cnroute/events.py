@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from cnroute.chat import ChatRequest, Choice, Source, Usage
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
+# What a finish reason may be; None where the vendor sent an end mark without one.
+FINISH_REASONS = (None, "stop", "length", "tool_calls", "content_filter")
 
 
 class Delta:

@@ -131,9 +131,16 @@ def clean_text(text: object, limit: int = 500) -> str:
 
     Raises nothing; anything that is no text is shown by `str`.
     """
-    raw = text if isinstance(text, str) else str(text)
+    raw = text if isinstance(text, str) else _shown(text)
     safe = _UNSAFE.sub(_escape, raw[: limit + 1])
     return safe if len(safe) <= limit else safe[: limit - 1] + "…"
+
+
+def _shown(value: object) -> str:
+    try:
+        return str(value)
+    except Exception:  # noqa: BLE001 (a plugin's exception may not even be able to show itself)
+        return type(value).__name__
 
 
 def _clean_optional(text: object) -> str | None:

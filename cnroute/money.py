@@ -21,7 +21,9 @@ from cnroute.errors import ConfigurationError
 if TYPE_CHECKING:
     from cnroute.chat import Usage
 
-_EXACT = Context(prec=60, Emin=-999_999, Emax=999_999)
+# Wide enough that nothing below is ever rounded but a division by an odd `per`: rates have at most 32 digits.
+EXACT = Context(prec=120, Emin=-999_999, Emax=999_999)
+_MOST_DIGITS = 32
 ZERO = Decimal(0)
 
 
@@ -35,6 +37,8 @@ def amount(value: object, key: str) -> Decimal:
         raise ConfigurationError(f"{key} is no decimal number", key) from None
     if not number.is_finite() or number < 0:
         raise ConfigurationError(f"{key} must be a finite amount of at least 0", key)
+    if number and (len(number.as_tuple().digits) > _MOST_DIGITS or not -_MOST_DIGITS <= number.adjusted() < _MOST_DIGITS // 2):
+        raise ConfigurationError(f"{key} must have at most {_MOST_DIGITS} digits and be below 10^{_MOST_DIGITS // 2}", key)
     return number
 
 
@@ -101,12 +105,12 @@ class Cost:
         """The sum of two costs of one currency."""
         if other.currency != self.currency:
             raise ValueError("costs of different currencies cannot be added")
-        low, high = _EXACT.add(self.low, other.low), _EXACT.add(self.high, other.high)
+        low, high = EXACT.add(self.low, other.low), EXACT.add(self.high, other.high)
         return Cost(low, high, self.currency, self.estimated or other.estimated)
 
     def times(self, rate: Decimal, currency: str) -> Cost:
         """The cost in another currency at `rate`."""
-        return Cost(_EXACT.multiply(self.low, rate), _EXACT.multiply(self.high, rate), currency, self.estimated)
+        return Cost(EXACT.multiply(self.low, rate), EXACT.multiply(self.high, rate), currency, self.estimated)
 
     def __str__(self) -> str:
         about = "about " if self.estimated else ""
@@ -165,8 +169,8 @@ class Price:
         span = self._tokens_cost(usage) if usage is not None else None
         if span is None or (searches and self.search is None):
             return None
-        extra = _EXACT.multiply(self.search or ZERO, Decimal(searches))
-        return Cost(_EXACT.add(span[0], extra), _EXACT.add(span[1], extra), self.currency)
+        extra = EXACT.multiply(self.search or ZERO, Decimal(searches))
+        return Cost(EXACT.add(span[0], extra), EXACT.add(span[1], extra), self.currency)
 
     def of(self, input_tokens: int, output_tokens: int) -> Cost | None:
         """The cost of so many tokens, none of them cached. None: the price is unknown."""
@@ -191,8 +195,8 @@ class Price:
     def _sum(self, *parts: tuple[int, Decimal]) -> Decimal:
         total = ZERO
         for tokens, rate in parts:
-            total = _EXACT.add(total, _EXACT.multiply(Decimal(tokens), rate))
-        return _EXACT.divide(total, self.per)
+            total = EXACT.add(total, EXACT.multiply(Decimal(tokens), rate))
+        return EXACT.divide(total, self.per)
 
     def _tokens_cost(self, usage: Usage) -> tuple[Decimal, Decimal] | None:
         if not self.known:

@@ -16,7 +16,6 @@ import attrs
 
 from cnroute.errors import ConfigurationError
 
-
 # Nothing that is counted or timed here comes near it; false for NaN, infinities and integers beyond any float.
 _MOST = 1e18
 

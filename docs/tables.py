@@ -82,7 +82,8 @@ def _breaker(rule: Rule) -> str:
 def faults() -> str:
     def rows() -> Iterator[tuple[str, ...]]:
         for fault in FAULTS.values():
-            name = f"`{fault.name}`" + (f" `:{fault.parameter.split(',')[0].split(' ')[0].rstrip(':')}`" if fault.parameter else "")
+            word = re.match(r"\w*", fault.parameter)
+            name = f"`{fault.name}`" + (f" `:{word[0]}`" if word and word[0] else "")
             where = {"both": "", "plain": "plain", "stream": "streams", "connection": "connections"}[fault.applies]
             yield name, where, f"{fault.description}{f' ({fault.parameter})' if fault.parameter else ''}"
 
@@ -91,9 +92,15 @@ def faults() -> str:
 
 # -- providers
 
-PROVIDERS = {"dashscope": "qwen-plus", "minimax-v2": "MiniMax-Text-01", "minimax-pro": "abab6.5s-chat", "minimax-legacy": "abab5.5-chat"}
+PROVIDERS = {
+    "dashscope": "qwen-plus",
+    "minimax-v2": "MiniMax-Text-01",
+    "minimax-pro": "abab6.5s-chat",
+    "minimax-legacy": "abab5.5-chat",
+}
 TOOL = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}
-SCHEMA = {"type": "json_schema", "json_schema": {"name": "city", "schema": {"type": "object", "properties": {"name": {"type": "string"}}}}}
+CITY = {"type": "object", "properties": {"name": {"type": "string"}}}
+SCHEMA = {"type": "json_schema", "json_schema": {"name": "city", "schema": CITY}}
 ASKED: tuple[tuple[str, dict[str, Any]], ...] = (
     ("temperature=0.5", {"temperature": 0.5}),
     ("temperature=0", {"temperature": 0}),
@@ -135,7 +142,7 @@ def options(name: str) -> str:
 def becomes(provider: str, model: str) -> str:
     """What each neutral parameter becomes in the body, found by asking `build_request`."""
     hooks = PluginHost(autoload=False).provider(provider)
-    needed = {option: "1700000000000000000" for option in hooks.info.required}
+    needed = dict.fromkeys(hooks.info.required, "1700000000000000000")
     deployment = Deployment("docs", provider, model, api_key="sk-docs", base_url=hooks.info.base_url, options=needed)
 
     def rows() -> Iterator[tuple[str, ...]]:

@@ -8,6 +8,7 @@ Rules of this file
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import email.utils
 from collections.abc import Callable, Iterator, Mapping
@@ -15,8 +16,9 @@ from typing import Any
 
 import attrs
 
-from cnroute.chat import ChatCompletion
-from cnroute.errors import CallError
+from cnroute.chat import ChatCompletion, Source, ToolCall, Usage
+from cnroute.errors import CallError, ConfigurationError
+from cnroute.events import FINISH_REASONS
 from cnroute.failures import Failure, FailureKind, clean_text
 from cnroute.http import HttpResponse
 from cnroute.routing.plan import Place
@@ -38,16 +40,32 @@ def answer_of(place: Place, response: HttpResponse, wall: float) -> ChatCompleti
     """The completion in a complete answer. Raises AttemptFailed."""
     failure = _ask(place, "map_error", place.hooks.map_error, response)
     if failure is not None and not isinstance(failure, Failure):
-        raise AttemptFailed(_broken(place, "map_error", f"returned {type(failure).__name__}, not a Failure or None"))
+        raise AttemptFailed(broken(place, "map_error", f"returned {type(failure).__name__}, not a Failure or None"))
     if failure is None:
         made = _ask(place, "parse_response", place.hooks.parse_response, response)
         if isinstance(made, ChatCompletion):
+            lie = _lie(made)
+            if lie:
+                raise AttemptFailed(broken(place, "parse_response", f"returned a ChatCompletion whose {lie}"))
             return made if made.request_id else attrs.evolve(made, request_id=header_request_id(response.headers))
         failure = made
     if not isinstance(failure, Failure):
         what = f"returned {type(failure).__name__}, not a ChatCompletion"
-        raise AttemptFailed(_broken(place, "parse_response", what))
+        raise AttemptFailed(broken(place, "parse_response", what))
     raise AttemptFailed(completed(failure, place, response.status, response.headers, wall))
+
+
+def _lie(made: ChatCompletion) -> str | None:
+    """What a completion says that it may not, or None: authors forget that vendors send null."""
+    rules = (
+        (isinstance(made.text, str), "text is no str"),
+        (isinstance(made.reasoning, str), "reasoning is no str"),
+        (isinstance(made.usage, Usage | None), "usage is no Usage"),
+        (made.finish_reason in FINISH_REASONS, "finish_reason is none of the four words"),
+        (all(isinstance(call, ToolCall) for call in made.tool_calls), "tool_calls hold no ToolCall"),
+        (all(isinstance(source, Source) for source in made.sources), "sources hold no Source"),
+    )
+    return next((what for good, what in rules if not good), None)
 
 
 def completed(failure: Failure, place: Place, status: int, headers: Mapping[str, str], wall: float) -> Failure:
@@ -86,7 +104,8 @@ def _without_beginning(message: str, secret: str) -> str:
 
 def _secrets(place: Place) -> Iterator[str]:
     if place.deployment.api_key is not None:
-        yield place.deployment.api_key.reveal()
+        with contextlib.suppress(ConfigurationError):  # a key that cannot be read stands nowhere
+            yield place.deployment.api_key.reveal()
     for name in place.hooks.info.url_options:
         value = place.deployment.options.get(name)
         if value is not None and len(str(value)) > 3:
@@ -128,9 +147,10 @@ def _ask(place: Place, hook: str, function: Callable[..., Any], response: HttpRe
     except MemoryError:
         raise
     except Exception as error:  # noqa: BLE001 (a plugin's code)
-        failure = _broken(place, hook, f"raised {type(error).__name__}: {clean_text(error)}")
+        failure = broken(place, hook, f"raised {type(error).__name__}: {clean_text(error)}")
     raise AttemptFailed(failure)
 
 
-def _broken(place: Place, hook: str, what: str) -> Failure:
+def broken(place: Place, hook: str, what: str) -> Failure:
+    """The failure of an attempt whose plugin broke the contract, without any secret of ours."""
     return masked(Failure(K.PLUGIN_ERROR, f"plugin {place.hooks.name}: {hook} {what}", billing="unknown"), place)

@@ -9,7 +9,7 @@ import attrs
 
 from cnroute.chat import ChatCompletion, ChatRequest, Usage
 from cnroute.failures import Attempt
-from cnroute.money import ZERO, Bill, Cost, add_up
+from cnroute.money import EXACT, ZERO, Bill, Cost, add_up
 from cnroute.routing import tokens
 from cnroute.routing.plan import Place
 
@@ -51,10 +51,12 @@ def _estimated(place: Place, request: ChatRequest, completion: ChatCompletion | 
 def worst_cost(place: Place, request: ChatRequest, body: bytes) -> Decimal | None:
     """More than the attempt can cost, in the router's currency; None when that cannot be known."""
     price = place.deployment.price
-    if price is None or place.rate is None:
+    if price is None or place.rate is None or (request.web_search and price.search is None):
         return None
     bound = price.highest(tokens.upper_bound(request, body), request.max_tokens or 0)
-    return None if bound is None else bound * place.rate
+    if bound is None:
+        return None
+    return EXACT.multiply(EXACT.add(bound, price.search or ZERO) if request.web_search else bound, place.rate)
 
 
 def bill_of(attempts: Iterable[Attempt], currency: str) -> Bill:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 import attrs
@@ -16,7 +17,10 @@ import attrs
 from cnroute.chat import ChatRequest
 from cnroute.errors import CallError, ConfigurationError, UnsupportedRequestError
 from cnroute.failures import Failure, FailureKind, clean_text
+from cnroute.flow.answer import broken, masked
+from cnroute.flow.bill import worst_cost
 from cnroute.http import HttpRequest
+from cnroute.money import EXACT, ZERO, plain
 from cnroute.routing.plan import Place
 
 K = FailureKind
@@ -38,15 +42,17 @@ class CannotBuild(Exception):
 
 def build(place: Place, request: ChatRequest, stream: bool) -> HttpRequest:
     """The checked HTTP request. Raises CannotBuild with the failure: unsupported, bad_request, plugin_error ..."""
+    if stream and place.hooks.parse_stream_line is None:
+        raise CannotBuild(Failure(K.UNSUPPORTED, f"stream: the provider {place.hooks.name} does not stream"))
     dropped: dict[str, str] = {}
     while True:
         try:
             made = place.hooks.build_request(request, place.deployment, stream)
             break
         except UnsupportedRequestError as error:
-            request = _without(request, error, dropped)
+            request = _without(place, request, error, dropped)
         except CallError as error:
-            raise CannotBuild(error.failure()) from None
+            raise CannotBuild(masked(error.failure(), place)) from None
         except ConfigurationError as error:
             raise CannotBuild(Failure(K.AUTH, f"the key or an option cannot be used: {error}")) from None
         except MemoryError:
@@ -56,12 +62,12 @@ def build(place: Place, request: ChatRequest, stream: bool) -> HttpRequest:
     return _checked(place, made, dropped)
 
 
-def _without(request: ChatRequest, error: UnsupportedRequestError, dropped: dict[str, str]) -> ChatRequest:
+def _without(place: Place, request: ChatRequest, error: UnsupportedRequestError, dropped: dict[str, str]) -> ChatRequest:
     """The request without the refused parameter, where the caller allowed that; else CannotBuild."""
-    name = error.parameter
+    name = str(error.parameter)
     droppable = request.drop_unsupported and name not in _KEPT and getattr(request, name, None) is not None
     if not droppable or name in dropped:
-        raise CannotBuild(error.failure()) from None
+        raise CannotBuild(masked(error.failure(), place)) from None
     dropped[name] = f"dropped: {error.reason or 'not supported'}"
     return request.with_values({name: None})
 
@@ -77,11 +83,16 @@ def _checked(place: Place, made: Any, dropped: Mapping[str, str]) -> HttpRequest
         raise CannotBuild(Failure(K.REQUEST_TOO_LARGE, f"the request is longer than {limit} bytes"))
     if not dropped and not place.deployment.headers:
         return made
-    headers = {**made.headers, **place.deployment.headers}
+    own = {name.lower() for name in place.deployment.headers}
+    headers = {name: value for name, value in made.headers.items() if name.lower() not in own} | {**place.deployment.headers}
     return attrs.evolve(made, headers=headers, adjusted={**made.adjusted, **dropped})
 
 
 def _problem(place: Place, made: HttpRequest) -> str | None:
+    if not isinstance(made.method, str) or not _HEADER_NAME.fullmatch(made.method):
+        return "returned a method that HTTP does not have"
+    if not isinstance(made.headers, Mapping) or not isinstance(made.adjusted, Mapping):
+        return "returned headers, or adjusted, that are no mapping"
     if not isinstance(made.body, bytes):
         return "returned a body that is no bytes"
     if not isinstance(made.url, str) or not _URL.fullmatch(made.url):
@@ -99,6 +110,21 @@ def _problem(place: Place, made: HttpRequest) -> str | None:
 
 
 def _broken(place: Place, what: str) -> Failure:
-    return Failure(K.PLUGIN_ERROR, f"plugin {place.hooks.name}: build_request {what}")
+    return attrs.evolve(broken(place, "build_request", what), billing="none")
+
+
+def check_cost(place: Place, request: ChatRequest, body: bytes, spent: Decimal) -> Decimal:
+    """The most that an attempt can cost; `spent` is what those before it cost at most.
+
+    Raises CannotBuild when the caller's `max_cost` forbids it.
+    """
+    if request.max_cost is None:
+        return ZERO
+    worst = worst_cost(place, request, body)
+    if worst is None:
+        raise CannotBuild(Failure(K.BUDGET_EXCEEDED, "max_cost is set and the deployment's price is unknown"))
+    if EXACT.add(spent, worst) > request.max_cost:
+        raise CannotBuild(Failure(K.BUDGET_EXCEEDED, f"it could cost up to {plain(worst)}, which max_cost does not allow"))
+    return worst
 
 

@@ -20,11 +20,12 @@ from cnroute.errors import CallCancelledError, CallError, StreamInterruptedError
 from cnroute.failures import Attempt, Failure, FailureKind
 from cnroute.flow import attempt as attempts
 from cnroute.flow.answer import AttemptFailed
-from cnroute.flow.bill import attempt_cost, bill_of, worst_cost
-from cnroute.flow.build import CannotBuild, build
+from cnroute.flow.bill import attempt_cost, bill_of
+from cnroute.flow.build import CannotBuild, build, check_cost
 from cnroute.flow.effects import Admit, Effect, Sleep
 from cnroute.flow.pursuit import Pursuit
 from cnroute.http import HttpRequest
+from cnroute.money import EXACT, ZERO
 from cnroute.notices import AttemptFinished, AttemptSkipped, AttemptStarted, CallFinished, Notice
 from cnroute.routing.deadline import Clock, Deadline
 from cnroute.routing.health import Lease, Outcome, Refusal
@@ -53,6 +54,8 @@ class Call:
     log_content: bool = False
     attempts: list[Attempt] = attrs.field(factory=list)
     given: list[Any] = attrs.field(factory=list)
+    worst: dict[str, Decimal] = attrs.field(factory=dict)
+    """What an attempt at each deployment can cost at most, where the caller set `max_cost`."""
 
     def remaining(self) -> float:
         """Seconds until the call's deadline."""
@@ -70,7 +73,7 @@ def call_flow(call: Call) -> Flow:
         _fill_in(error, call)
         _finished(call, error.kind.value, None, error)
         raise
-    except GeneratorExit:
+    except BaseException:  # left by its consumer, or what no call may hold up: KeyboardInterrupt, MemoryError ...
         _finished(call, K.CANCELLED.value, None, None)
         raise
     _finished(call, "ok", completion, None)
@@ -109,7 +112,7 @@ def _built(call: Call, step: Step, pursuit: Pursuit) -> HttpRequest | None:
         if step.request is None:
             step.request = call.fit(step.place)
         request = build(step.place, step.request, call.stream)
-        _check_cost(call, step, request)
+        call.worst[step.place.deployment.name] = check_cost(step.place, step.request, request.body, _spent(call))
         return request
     except CannotBuild as refused:
         failure = refused.failure
@@ -121,16 +124,15 @@ def _built(call: Call, step: Step, pursuit: Pursuit) -> HttpRequest | None:
     return None
 
 
-def _check_cost(call: Call, step: Step, request: HttpRequest) -> None:
-    """Raises CannotBuild when the caller's `max_cost` forbids this attempt."""
-    if call.request.max_cost is None:
-        return
-    worst = worst_cost(step.place, _request(step), request.body)
-    if worst is None:
-        raise CannotBuild(Failure(K.BUDGET_EXCEEDED, "max_cost is set and the deployment's price is unknown"))
-    spent = sum((attempt.cost.high for attempt in call.attempts if attempt.cost and attempt.billing != "none"), Decimal(0))
-    if spent + worst > call.request.max_cost:
-        raise CannotBuild(Failure(K.BUDGET_EXCEEDED, f"it could cost up to {worst:f}, which max_cost does not allow"))
+def _spent(call: Call) -> Decimal:
+    """The most that the attempts so far can have cost, in the router's currency."""
+    spent = ZERO
+    for attempt in call.attempts if call.request.max_cost is not None else ():
+        if attempt.billing != "none":
+            known = attempt.usage is not None and attempt.cost is not None and not attempt.cost.estimated
+            most = attempt.cost.high if known and attempt.cost is not None else call.worst.get(attempt.deployment, ZERO)
+            spent = EXACT.add(spent, most)
+    return spent
 
 
 def _request(step: Step) -> ChatRequest:

@@ -28,14 +28,8 @@ K = FailureKind
 _LEAST = 0.5
 # What an attempt takes beyond its share before the next one can start, as a part of the call's total.
 _HAIR = 0.04
-# Refused for one of these by every deployment, a call raises that kind's own class (contract, section 3).
-_OWN_CLASS = {
-    "unsupported": K.UNSUPPORTED,
-    "budget_exceeded": K.BUDGET_EXCEEDED,
-    "full": K.LOCAL_OVERLOAD,
-    "context_length": K.CONTEXT_LENGTH,
-    "request_too_large": K.REQUEST_TOO_LARGE,
-}
+# Refused for one kind by every deployment, a call raises that kind's own class (contract, section 3).
+_OWN_CLASS = {kind.value: kind for kind in K} | {"full": K.LOCAL_OVERLOAD}
 
 
 @attrs.define(eq=False)

@@ -12,8 +12,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from cnroute.chat import Usage
-from cnroute.events import Delta, Finish, SourceFound, StepDelta, StreamState, TextDelta, UsageUpdate
+from cnroute.chat import Source, Usage
+from cnroute.events import (
+    FINISH_REASONS,
+    Delta,
+    Finish,
+    SourceFound,
+    StepDelta,
+    StreamState,
+    TextDelta,
+    ToolCallDelta,
+    UsageUpdate,
+)
 from cnroute.failures import Failure, FailureKind
 from cnroute.flow.lines import LineSplitter, LineTooLong
 from cnroute.routing.plan import Place
@@ -132,7 +142,7 @@ class Reading:
                 self.done = True
                 return
             for event in self._asked(parse, line, state, deployment):
-                if event.__class__ is TextDelta and self.committed and event.text:
+                if event.__class__ is TextDelta and self.committed and event.text and event.text.__class__ is str:
                     out.append(event)
                     given.append(event)
                 else:
@@ -155,8 +165,12 @@ class Reading:
     def _other(self, event: Any) -> None:
         """Every event that is not plain text after the commit."""
         if isinstance(event, UsageUpdate):
+            if not isinstance(event.usage, Usage | None):
+                raise StreamFailed(self._broken("returned a usage that is no Usage"))
             self.usage = event.usage if event.usage is not None else self.usage
         elif isinstance(event, Finish):
+            if event.finish_reason not in FINISH_REASONS:
+                raise StreamFailed(self._broken("returned a finish reason that is none of the four words"))
             if not self.finished:
                 self.finish, self.finished = event.finish_reason, True
         elif isinstance(event, Failure):
@@ -164,6 +178,8 @@ class Reading:
                 raise StreamFailed(event)
             self.done = True
         elif isinstance(event, SourceFound):
+            if not isinstance(event.source, Source):
+                raise StreamFailed(self._broken("returned a source that is no Source"))
             self._kept.append(event)
             if self.committed:
                 self._commit()
@@ -176,6 +192,8 @@ class Reading:
         """A delta with text, reasoning or tool calls commits; an empty one is nothing."""
         if not (isinstance(delta.text, str) and isinstance(delta.reasoning, str)):
             raise StreamFailed(self._broken("returned a delta whose text is no str"))
+        if not all(map(_is_fragment, delta.tool_calls)):
+            raise StreamFailed(self._broken("returned a tool-call fragment with an impossible index, id, name or arguments"))
         if delta.text or delta.reasoning or delta.tool_calls:
             self._commit()
             self._hand_out(delta)
@@ -196,6 +214,13 @@ class Reading:
     @staticmethod
     def _is_done(line: str) -> bool:
         return line.startswith("data:") and line[5:].strip() == "[DONE]"
+
+
+def _is_fragment(fragment: Any) -> bool:
+    return (
+        isinstance(fragment, ToolCallDelta) and isinstance(fragment.index, int) and isinstance(fragment.arguments, str)
+        and isinstance(fragment.id, str | None) and isinstance(fragment.name, str | None)
+    )
 
 
 def _limits(place: Place) -> Any:

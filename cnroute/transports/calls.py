@@ -86,7 +86,7 @@ class Call:
         self.decoder = decoder_of(answer.fields)
 
     def _ask(self, request: HttpRequest, path: str) -> Head:
-        connection = self.bound.places.idle_connection()
+        connection = self._idle_connection()
         if connection is None:
             return self._ask_on(self._connect(), request, path)
         try:
@@ -98,6 +98,15 @@ class Call:
         self._close_connection()
         self.resent = self.exchange.deadline.resent = True
         return self._ask_on(self._connect(), request, path)
+
+    def _idle_connection(self) -> Guarded | None:
+        # Ours before it is looked at: an interrupt in between must not lose it.
+        while (connection := self.bound.places.pop_idle()) is not None:
+            self.connection = connection
+            if connection.is_connected:
+                return connection
+            self._close_connection()
+        return None
 
     def _may_resend(self) -> bool:
         exchange = self.exchange
@@ -259,6 +268,9 @@ class Call:
             self.ended = True
         try:
             self._put_away()
+        except BaseException:
+            self._close_connection()
+            raise
         finally:
             self._free()
 
@@ -283,14 +295,14 @@ class Call:
         return not connection.file.peek(1) and not (pending and pending())
 
     def _close_connection(self) -> None:
-        connection, self.connection = self.connection, None
         if self.answer is not None:
             self.answer.close()
-        if connection is not None:
+        if self.connection is not None:
             if self.unsent:
-                connection.reset_on_close()
-            connection.close()
-            connection.close_file()
+                self.connection.reset_on_close()
+            self.connection.close()
+            self.connection.close_file()
+        self.connection = None
 
     def _free(self) -> None:
         self.bound.active.discard(self)

@@ -28,8 +28,6 @@ class Pooled(Protocol):
 
     idle_since: float
 
-    @property
-    def is_connected(self) -> bool: ...  # noqa: D102
     def close(self) -> None: ...  # noqa: D102
     def disown(self) -> None: ...  # noqa: D102
 
@@ -80,17 +78,12 @@ class Places(Generic[C]):
                 continue
         raise WireError(FailureKind.CLOSED, "the transport is closed")
 
-    def idle_connection(self) -> C | None:
-        """The connection that was used last and is still good, if any."""
-        while self._idle:
-            try:
-                connection = self._idle.pop()
-            except IndexError:  # another thread was faster
-                break
-            if connection.is_connected:
-                return connection
-            connection.close()
-        return None
+    def pop_idle(self) -> C | None:
+        """The connection that was used last, good or not; None when none is idle."""
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return None
 
     def keep(self, connection: C) -> None:
         """`connection` is clean and may serve the next exchange."""

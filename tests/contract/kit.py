@@ -31,7 +31,7 @@ NEXT = {"yi": "v2", "qwen": "v2", "v2": "yi", "pro": "yi", "legacy": "yi"}
 """Who answers when the first vendor of a route fails: a vendor of another kind."""
 
 
-def deployment(name: str, emulator: Emulator | None = None, **fields: Any) -> cnroute.Deployment:
+def deployment(name: str, emulator: Emulator | None = None, /, **fields: Any) -> cnroute.Deployment:
     """One of the five dialects, at the emulator if there is one."""
     provider, model = DIALECTS[name]
     return cnroute.Deployment(**{

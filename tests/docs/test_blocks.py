@@ -6,6 +6,7 @@ import contextlib
 import doctest
 import gc
 import io
+import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,10 +45,17 @@ def run_doctest(block: Block, page: Path, names: dict[str, Any]) -> None:
 
 @contextlib.contextmanager
 def closing(names: dict[str, Any]) -> Iterator[None]:
-    """Close what a page left open, as the end of a program does."""
+    """A program's beginning and end: logging that nobody has configured, and at last everything closed."""
+    loggers = [logging.getLogger(name) for name in (None, "cnroute")]
+    before = [(logger.handlers[:], logger.level, logger.propagate) for logger in loggers]
+    for logger in loggers:
+        logger.handlers[:] = []
     try:
         yield
     finally:
+        for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
+            logger.handlers[:], logger.propagate = handlers, propagate
+            logger.setLevel(level)
         for value in list(names.values()):
             if type(value).__module__.startswith("cnroute.") and type(value).__name__ in ("Router", "Emulator"):
                 value.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import time
+import tracemalloc
 import zlib
 from collections.abc import Callable
 from typing import Any
@@ -394,3 +395,36 @@ def test_row_57_redirect_names_host_only(wire: Connect) -> None:
     with pytest.raises(CallError, match=r"status 308 to https://evil\.example$") as caught:
         one.send()
     assert caught.value.http_status == 308
+
+
+@pytest.mark.parametrize(
+    ("script", "kind"),
+    [
+        pytest.param([request, silent], K.FIRST_BYTE_TIMEOUT, id="head"),
+        pytest.param([request, send(half), silent], K.IDLE_TIMEOUT, id="body"),
+        pytest.param([request, send(half), drip(TEXT, 0.05)], K.IDLE_TIMEOUT, id="dripped-body"),
+        pytest.param([request, drip(good(TEXT), 0.05)], K.FIRST_BYTE_TIMEOUT, id="dripped-head"),
+    ],
+)
+def test_the_deadline_cuts_every_step(wire: Connect, script: list[Action], kind: K) -> None:
+    """The step's own limit is far away: the deadline ends it, in time, with the step's kind."""
+    one, started = wire(script), time.monotonic()
+    with pytest.raises(CallError) as caught:
+        one.send(total=0.3)
+    assert caught.value.kind in (kind, K.IDLE_TIMEOUT)
+    assert 0.25 < time.monotonic() - started < 0.3 + 0.25
+
+
+@pytest.mark.parametrize("way", ["send", "read"])
+def test_row_124_a_bomb_stays_flat(wire: Connect, way: str) -> None:
+    """64 MiB in 64 KiB: refused, with little more memory than the limit."""
+    big = good(gzip.compress(bytes(2**26)), "Content-Encoding: gzip")
+    one = wire([request, send(big)], limits={"max_response_bytes": 2**20, "max_stream_bytes": 2**20})
+    tracemalloc.start()
+    try:
+        with pytest.raises(CallError) as caught:
+            getattr(one, way)()
+        assert tracemalloc.get_traced_memory()[1] < 4 * 2**20
+    finally:
+        tracemalloc.stop()
+    assert caught.value.kind is LARGE

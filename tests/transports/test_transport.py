@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
 import http.client
 import logging
@@ -11,6 +12,7 @@ import random
 import signal
 import socket
 import threading
+import time
 import traceback
 from collections.abc import Iterator
 from typing import Any
@@ -396,6 +398,33 @@ def call(one: Wire, marker: bytes, deadline: Any, dice: float) -> bytes | None:
         stream.close(drain=dice < 0.65)
         return None
     return b"".join(iter(stream.read, b""))
+
+
+# Between two bytecodes a socket may be nobody's yet: the collector closes it, and says so.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_row_l15_interrupted_anywhere(wire: Connect) -> None:
+    """A KeyboardInterrupt at a random point of a call passes through; place and connection are given back."""
+    one, chance, wrong = wire(), random.Random(1), []
+
+    def work() -> None:
+        try:
+            for number in range(3):
+                marker = str(number).encode()
+                if one.send(marker).body != marker or one.read(marker) != marker:
+                    wrong.append(marker)
+        except KeyboardInterrupt:
+            return
+
+    for _ in range(150):
+        thread = threading.Thread(target=work)
+        thread.start()
+        time.sleep(chance.random() * 0.003)
+        set_exception = ctypes.pythonapi.PyThreadState_SetAsyncExc
+        set_exception(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(KeyboardInterrupt))
+        thread.join()
+    gc.collect()
+    assert wrong == []
+    one.at_rest()
 
 
 def test_nothing_grows(wire: Connect) -> None:

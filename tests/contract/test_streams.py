@@ -1,0 +1,534 @@
+"""Streams and their endings: whoever ends a call, from wherever, nothing of it is left.
+
+The rows that need no second thread or task stand in `tests/parity`; here are those that do, and what a stream hands out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+import cnroute
+from cnroute.emulator import Emulator
+from cnroute.testing import FakeTransport
+from tests.contract.kit import (
+    DIALECTS,
+    QUESTION,
+    WORLDS,
+    ask,
+    assert_at_rest,
+    deployment,
+    in_flight,
+    in_thread,
+    plain_host,
+    until,
+)
+
+SOON = 0.3 + 0.5  # what the contract allows for a cancellation, and what a busy machine takes
+
+
+@pytest.fixture
+def router(vendor: Emulator) -> Iterator[cnroute.Router]:
+    """All dialects at the emulator; whatever a test does, at its end nothing runs."""
+    places = [deployment(name, vendor) for name in DIALECTS]
+    with cnroute.Router(places, {"route": ["yi", "v2"]}, **plain_host()) as router:
+        yield router
+        assert_at_rest(router)
+
+
+def on_a_loop(vendor: Emulator, scenario: Any) -> None:
+    """Run `scenario(router)` over an `AsyncRouter`; at its end nothing runs."""
+
+    async def checked(router: Any) -> None:
+        await scenario(router)
+        await asyncio.sleep(0)
+        assert_at_rest(router)
+
+    WORLDS["async"](checked, [deployment(name, vendor) for name in DIALECTS], {"route": ["yi", "v2"]})
+
+
+def waiting(vendor: Emulator, model: str) -> Callable[[], bool]:
+    """True once the vendor has a request for `model` that it does not go on answering."""
+
+    def seen() -> bool:
+        return any(entry.model == model for entry in vendor.requests)
+
+    return seen
+
+
+class Consumer:
+    """A thread that iterates a stream, or does something else, and keeps what became of it."""
+
+    def __init__(self, work: Callable[[], Any]) -> None:
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self.ended = 0.0
+        self._work = work
+        self._thread = in_thread(self._run)
+
+    def _run(self) -> None:
+        try:
+            self.result = self._work()
+        except BaseException as error:  # noqa: BLE001 (kept for the test)
+            self.error = error
+        self.ended = time.monotonic()
+
+    def join(self) -> Consumer:
+        self._thread.join(5)
+        assert not self._thread.is_alive()
+        return self
+
+
+def consume(stream: Any, into: list[str]) -> Consumer:
+    return Consumer(lambda: into.extend(iter(lambda: next(stream).text, None)))
+
+
+# -- from another thread ---------------------------------------------------------------------------------
+
+BLOCKED = {"before-the-head": "hang", "before-the-first-event": "headers_hang", "in-the-body": "stream_hang:2"}
+
+
+@pytest.mark.parametrize("fault", BLOCKED.values(), ids=BLOCKED)
+@pytest.mark.parametrize("name", ["yi", "pro"])
+def test_cancel_wakes_a_blocked_read(vendor: Emulator, router: cnroute.Router, name: str, fault: str) -> None:
+    """`cancel()` from another thread: the consumer keeps what it has and gets CallCancelledError, soon."""
+    vendor.script(DIALECTS[name][1], [fault])
+    stream, texts = router.stream(QUESTION, model=name), []
+    consumer = consume(stream, texts)
+    until(lambda: len("".join(texts)) >= (2 if fault == BLOCKED["in-the-body"] else 0) and bool(vendor.requests))
+    time.sleep(0.02)
+    begun = time.monotonic()
+    stream.cancel()
+    consumer.join()
+    assert isinstance(consumer.error, cnroute.CallCancelledError)
+    assert consumer.ended - begun < SOON
+    assert stream.completion.text == "".join(texts)
+    assert stream.completion.finish_reason is None
+    assert len(vendor.requests) == 1
+    assert [attempt.failure.kind for attempt in consumer.error.attempts] == ["cancelled"]
+    assert consumer.error.billing == ("billed" if texts else "unknown")
+
+
+@pytest.mark.parametrize("fault", BLOCKED.values(), ids=BLOCKED)
+def test_close_wakes_a_blocked_read(vendor: Emulator, router: cnroute.Router, fault: str) -> None:
+    """`close()` from another thread: iteration stops without an error, soon."""
+    vendor.script("MiniMax-Text-01", [fault])
+    stream = router.stream(QUESTION, model="v2")
+    consumer = Consumer(lambda: [delta.text for delta in stream])
+    until(lambda: bool(vendor.requests))
+    time.sleep(0.02)
+    begun = time.monotonic()
+    stream.close()
+    consumer.join()
+    assert consumer.error is None
+    assert consumer.ended - begun < SOON
+    assert stream.completion.text == "".join(consumer.result)
+
+
+def test_a_second_thread_may_not_iterate(vendor: Emulator, router: cnroute.Router) -> None:
+    """It gets RuntimeError at once; the first one is not disturbed."""
+    vendor.script("MiniMax-Text-01", ["slow:0.2"])
+    stream, texts = router.stream(QUESTION, model="v2"), []
+    consumer = consume(stream, texts)
+    until(lambda: bool(vendor.requests))
+    with pytest.raises(RuntimeError, match="one consumer"):
+        next(stream)
+    with pytest.raises(RuntimeError):
+        stream.start()
+    consumer.join()
+    assert consumer.error is None
+    assert "".join(texts) == vendor.answer(QUESTION)
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
+@pytest.mark.parametrize("fault", ["hang", "half_body_hang"])
+def test_closing_the_router_ends_blocked_calls(vendor: Emulator, stream: bool, fault: str) -> None:
+    """Running calls get CallCancelledError within a second, later ones RouterClosedError; no socket stays."""
+    vendor.script("yi-large", [fault] * 3)
+    router = cnroute.Router([deployment("yi", vendor)], **plain_host())
+    consumers = [Consumer(lambda: finish_call(router, stream)) for _ in range(3)]
+    until(lambda: len(vendor.requests) == 3)
+    time.sleep(0.02)
+    begun = time.monotonic()
+    router.close()
+    for consumer in consumers:
+        consumer.join()
+        assert isinstance(consumer.error, cnroute.CallCancelledError)
+        assert consumer.ended - begun < SOON
+    with pytest.raises(cnroute.RouterClosedError):
+        router.chat(QUESTION, model="yi")
+    with pytest.raises(cnroute.RouterClosedError):
+        router.stream(QUESTION, model="yi")
+    assert_at_rest(router, vendor)
+    assert len(vendor.requests) == 3
+
+
+def finish_call(router: cnroute.Router, stream: bool) -> Any:
+    return list(router.stream(QUESTION, model="yi")) if stream else router.chat(QUESTION, model="yi")
+
+
+# -- from another task -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
+@pytest.mark.parametrize("fault", ["hang", "half_body_hang"])
+def test_cancelling_a_task_frees_the_socket(vendor: Emulator, stream: bool, fault: str) -> None:
+    """The task sees `asyncio.CancelledError`, untouched, soon; no attempt follows."""
+
+    async def scenario(router: Any) -> None:
+        task = asyncio.create_task(call_on_a_loop(router, stream))
+        while not vendor.requests:
+            await asyncio.sleep(0.005)
+        await asyncio.sleep(0.02)
+        begun = time.monotonic()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await task
+        assert type(caught.value) is asyncio.CancelledError
+        assert time.monotonic() - begun < SOON
+        assert in_flight(router) == 0
+
+    vendor.script("yi-large", [fault])
+    on_a_loop(vendor, scenario)
+    assert [entry.model for entry in vendor.requests] == ["yi-large"]
+
+
+async def call_on_a_loop(router: Any, stream: bool) -> Any:
+    if not stream:
+        return await router.chat(QUESTION, model="route")
+    async with router.stream(QUESTION, model="route") as opened:
+        return [delta async for delta in opened]
+
+
+@pytest.mark.parametrize("how", ["cancel", "cancel from a thread", "close", "router"])
+@pytest.mark.parametrize("fault", BLOCKED.values(), ids=BLOCKED)
+def test_ending_a_stream_that_another_task_reads(vendor: Emulator, how: str, fault: str) -> None:
+    """The reading task is woken: with CallCancelledError, or quietly by `close()`."""
+    outcome: list[Any] = []
+
+    async def read(stream: Any) -> None:
+        try:
+            async for delta in stream:
+                outcome.append(delta.text)
+        except cnroute.CallCancelledError as error:
+            outcome.append(error)
+
+    async def scenario(router: Any) -> None:
+        stream = router.stream(QUESTION, model="legacy")
+        task = asyncio.create_task(read(stream))
+        while not vendor.requests:
+            await asyncio.sleep(0.005)
+        await asyncio.sleep(0.05)
+        begun = time.monotonic()
+        if how == "close":
+            await stream.close()
+        elif how == "router":
+            await router.close()
+        elif how == "cancel":
+            stream.cancel()
+        else:
+            in_thread(stream.cancel)
+        await task
+        assert time.monotonic() - begun < SOON
+
+    vendor.script("abab5.5-chat", [fault])
+    on_a_loop(vendor, scenario)
+    if how == "close":
+        assert all(isinstance(each, str) for each in outcome)
+    else:
+        assert isinstance(outcome[-1], cnroute.CallCancelledError)
+
+
+def test_a_second_task_may_not_iterate(vendor: Emulator) -> None:
+    """It gets RuntimeError at once; the first one is not disturbed."""
+
+    async def scenario(router: Any) -> None:
+        stream = router.stream(QUESTION, model="v2")
+        task = asyncio.create_task(stream.__anext__())
+        while not vendor.requests:
+            await asyncio.sleep(0.005)
+        with pytest.raises(RuntimeError, match="one consumer"):
+            await stream.__anext__()
+        text = (await task).text
+        assert text + "".join([delta.text async for delta in stream]) == vendor.answer(QUESTION)
+
+    vendor.script("MiniMax-Text-01", ["slow:0.2"])
+    on_a_loop(vendor, scenario)
+
+
+def test_ninety_calls_at_once(vendor: Emulator) -> None:
+    """More calls than places: all of them get their own answers."""
+
+    async def scenario(router: Any) -> None:
+        questions = [f"marker:{number} 问题" for number in range(90)]
+        seen = await asyncio.gather(*(ask(router, number % 2 == 0, text, model="v2") for number, text in enumerate(questions)))
+        assert [each.reply.text for each in seen] == [vendor.answer(text) for text in questions]
+
+    on_a_loop(vendor, scenario)
+
+
+# -- without a word --------------------------------------------------------------------------------------
+
+
+def test_a_forgotten_stream_is_given_back(vendor: Emulator, router: cnroute.Router) -> None:
+    """A stream that is dropped in the middle frees its places at once, without the collector."""
+    vendor.script("MiniMax-Text-01", ["stream_hang:2"])
+    stream = router.stream(QUESTION, model="v2")
+    next(stream)
+    assert in_flight(router) == 1
+    gc.disable()
+    try:
+        del stream
+        assert in_flight(router) == 0
+        assert_at_rest(router, vendor)
+    finally:
+        gc.enable()
+
+
+def test_a_stream_in_a_cycle_is_given_back(vendor: Emulator, router: cnroute.Router) -> None:
+    """A stream that only the collector finds frees its places then."""
+    vendor.script("MiniMax-Text-01", ["stream_hang:2"])
+    stream = router.stream(QUESTION, model="v2")
+    next(stream)
+    cycle: list[Any] = [stream]
+    cycle.append(cycle)
+    del stream, cycle
+    gc.collect()
+    assert_at_rest(router, vendor)
+
+
+def test_a_stream_that_is_never_read_sends_nothing(vendor: Emulator, router: cnroute.Router) -> None:
+    """Neither made, nor entered, nor forgotten."""
+    router.stream(QUESTION, model="v2")
+    with router.stream(QUESTION, model="v2"):
+        pass
+    router.stream(QUESTION, model="v2").close()
+    router.stream(QUESTION, model="v2").cancel()
+    assert vendor.requests == []
+    assert_at_rest(router, vendor)
+
+
+@pytest.mark.parametrize("read", [0, 1])
+def test_a_forgotten_stream_on_a_loop(vendor: Emulator, read: int) -> None:
+    """The asynchronous twin: dropped in the middle, or never read."""
+
+    async def scenario(router: Any) -> None:
+        stream = router.stream(QUESTION, model="v2")
+        for _ in range(read):
+            await stream.__anext__()
+        assert in_flight(router) == read
+        del stream
+        gc.collect()
+        assert in_flight(router) == 0
+
+    vendor.script("MiniMax-Text-01", ["stream_hang:2"])
+    on_a_loop(vendor, scenario)
+    assert len(vendor.requests) == read
+
+
+def test_a_stream_that_was_started_and_forgotten(vendor: Emulator, router: cnroute.Router) -> None:
+    """`start()` holds a place until the stream is dropped."""
+    vendor.script("MiniMax-Text-01", ["stream_hang:2"])
+    stream = router.stream(QUESTION, model="v2").start()
+    assert in_flight(router) == 1
+    del stream
+    assert_at_rest(router, vendor)
+
+
+def test_a_good_stream_keeps_its_connection(vendor: Emulator, router: cnroute.Router) -> None:
+    """Read to its end the connection serves the next call; left in the middle it is closed."""
+    for _ in range(3):
+        list(router.stream(QUESTION, model="v2"))
+    assert len({entry.connection for entry in vendor.requests}) == 1
+    vendor.script("MiniMax-Text-01", ["stream_slow:0.05"])
+    with router.stream(QUESTION, model="v2") as stream:
+        next(stream)
+    list(router.stream(QUESTION, model="v2"))
+    assert len({entry.connection for entry in vendor.requests}) == 2
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, MemoryError, GeneratorExit])
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
+def test_the_interpreters_own_errors_pass_through(error: type[BaseException], stream: bool) -> None:
+    """They are no failure of a vendor: nobody else is asked, and everything is given back."""
+    transport = FakeTransport({"yi": [error()], "v2": ["unused"]})
+    with cnroute.Router(
+        [deployment("yi"), deployment("v2")], {"route": ["yi", "v2"]}, transport=transport, **plain_host()
+    ) as router:
+        opened = router.stream(QUESTION, model="route") if stream else None
+        with pytest.raises(error):
+            next(opened) if opened else router.chat(QUESTION, model="route")
+        assert in_flight(router) == 0
+    assert [sent.deployment for sent in transport.requests] == ["yi"]
+
+
+# -- what is handed out ----------------------------------------------------------------------------------
+
+
+def frames(*documents: Any) -> list[bytes]:
+    return [b"data: " + json.dumps(document, ensure_ascii=False).encode() + b"\n\n" for document in documents]
+
+
+def chunk(finish: str | None = None, **delta: Any) -> dict[str, Any]:
+    choice = {"index": 0, "delta": delta, **({"finish_reason": finish} if finish else {})}
+    return {"id": "x", "object": "chat.completion.chunk", "model": "MiniMax-Text-01", "choices": [choice]}
+
+
+ROLE = chunk(role="assistant", content="")
+PAGES = chunk(finish="stop", role="tool", content=json.dumps([{"title": "天气", "url": "https://example.com/w"}]))
+FAILED = {"id": "x", "base_resp": {"status_code": 1000, "status_msg": "unknown error"}}
+GOOD = frames(ROLE, chunk(role="assistant", content="你"), chunk(role="assistant", content="好"), chunk(finish="stop", content=""))
+
+
+def played(world: str, first: Any, stream: bool = True, **settings: Any) -> tuple[Any, FakeTransport]:
+    """A call whose first vendor answers with `first`, and the transport behind it."""
+    transport = FakeTransport({"v2": [first], "second": [list(GOOD)]})
+    places = [deployment("v2"), deployment("v2", name="second")]
+
+    async def scenario(router: Any) -> Any:
+        seen = await ask(router, stream, model="route")
+        assert in_flight(router) == 0
+        return seen
+
+    seen = WORLDS[world](scenario, places, {"route": ["v2", "second"]}, transport=transport, **settings)
+    assert transport.open_streams == 0
+    return seen, transport
+
+
+worlds = pytest.mark.parametrize("world", WORLDS)
+
+
+@worlds
+@pytest.mark.parametrize("pieces", [frames(ROLE, FAILED), frames(ROLE, PAGES, FAILED), [b": ping\n\n", *frames(ROLE, FAILED)]])
+def test_a_failed_vendor_leaves_no_trace(world: str, pieces: list[bytes]) -> None:
+    """Roles, keep-alives and sources do not commit: what the second vendor sends is all that is handed out."""
+    seen, _ = played(world, pieces)
+    assert seen.text == "你好"
+    assert seen.reply.sources == ()
+    assert not any(delta.sources for delta in seen.deltas)
+    assert seen.record() == [("v2", "server_error", "unknown"), ("second", None, "billed")]
+
+
+@worlds
+@pytest.mark.parametrize("together", [False, True], ids=["one-read-each", "one-read"])
+def test_content_before_a_failure_commits(world: str, together: bool) -> None:
+    """Content in the same read as a failure is handed out first; then the error; nobody else is asked."""
+    pieces = frames(ROLE, chunk(content="你"), FAILED)
+    seen, transport = played(world, [b"".join(pieces)] if together else pieces)
+    assert isinstance(seen.error, cnroute.StreamInterruptedError)
+    assert [delta.text for delta in seen.deltas] == ["你"]
+    assert (seen.error.partial_text, seen.error.cause_kind, seen.error.vendor_code) == ("你", "server_error", "1000")
+    assert [sent.deployment for sent in transport.requests] == ["v2"]
+
+
+@worlds
+@pytest.mark.parametrize("content", [
+    {"content": "你"}, {"reasoning_content": "想"},
+    {"tool_calls": [{"index": 0, "id": "c", "type": "function", "function": {"name": "f", "arguments": ""}}]},
+], ids=["text", "reasoning", "tool-call"])  # fmt: skip
+def test_what_commits(world: str, content: dict[str, Any]) -> None:
+    """Text, reasoning and a fragment of a tool call are content."""
+    seen, transport = played(world, frames(chunk(**content), FAILED))
+    assert isinstance(seen.error, cnroute.StreamInterruptedError)
+    assert len(seen.deltas) == 1
+    assert len(transport.requests) == 1
+
+
+@worlds
+def test_sources_come_with_the_first_content(world: str) -> None:
+    """They are kept until then, and are neither text nor an end."""
+    seen, _ = played(world, frames(ROLE, PAGES, chunk(content="晴"), chunk(finish="stop", content="")))
+    order = [(bool(delta.sources), delta.text) for delta in seen.deltas]
+    assert order[:2] == [(True, ""), (False, "晴")]
+    assert [(source.title, source.url) for source in seen.reply.sources] == [("天气", "https://example.com/w")]
+    assert (seen.reply.text, seen.reply.finish_reason) == ("晴", "stop")
+
+
+@worlds
+def test_a_json_answer_to_a_stream_request_is_one_delta(world: str) -> None:
+    """Whatever it carries comes in that one, finish reason and usage too."""
+    answer = {
+        "id": "x", "model": "MiniMax-Text-01", "object": "chat.completion", "base_resp": {"status_code": 0, "status_msg": ""},
+        "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "整个回答"}}],
+        "usage": {"total_tokens": 12, "prompt_tokens": 5, "completion_tokens": 7},
+    }  # fmt: skip
+    seen, _ = played(world, cnroute.HttpResponse(200, {"Content-Type": "text/event-stream"}, json.dumps(answer).encode()))
+    (delta,) = seen.deltas
+    assert (delta.text, delta.finish_reason, delta.usage.total_tokens) == ("整个回答", "stop", 12)
+    assert (seen.reply.text, seen.reply.finish_reason, seen.reply.usage) == ("整个回答", "stop", delta.usage)
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+@worlds
+def test_a_plain_answer_of_every_vendor_to_a_stream_request(vendor: Emulator, world: str, name: str) -> None:
+    """The same over sockets."""
+    vendor.script(DIALECTS[name][1], ["plain_json_on_stream"])
+    seen = WORLDS[world](lambda router: ask(router, True, model=name), [deployment(name, vendor)])
+    assert [delta.text for delta in seen.deltas] == [vendor.answer(QUESTION)]
+    assert seen.deltas[0].finish_reason == seen.reply.finish_reason == "stop"
+    assert seen.reply.usage is not None
+
+
+@worlds
+def test_the_stream_never_reads_ahead(world: str) -> None:
+    """A delta is in the consumer's hands before the next bytes are asked for."""
+    steps: list[str] = []
+    transport = FakeTransport([list(GOOD)], advance=lambda step, _: steps.append(step))
+
+    async def scenario(router: Any) -> None:
+        stream = router.stream(QUESTION, model="v2")
+        assert steps == []
+        assert (await stream.__anext__()).text == "你"
+        assert steps == ["open", "read", "read"]
+        assert (await stream.__anext__()).text == "好"
+        assert steps == ["open", "read", "read", "read"]
+        await stream.close()
+
+    WORLDS[world](scenario, [deployment("v2")], transport=transport)
+    assert transport.open_streams == 0
+
+
+@worlds
+def test_one_delta_a_chunk_and_the_last_has_the_end(world: str) -> None:
+    """The joined text is the completion's; finish reason and usage stand in the last delta alone."""
+    usage = {"object": "chat.completion", "choices": [], "usage": {"total_tokens": 9}, "base_resp": {"status_code": 0}}
+    seen, _ = played(world, [*GOOD, *frames(usage)])
+    assert [delta.text for delta in seen.deltas] == ["你", "好", ""]
+    assert [delta.finish_reason for delta in seen.deltas] == [None, None, "stop"]
+    assert [delta.usage and delta.usage.total_tokens for delta in seen.deltas] == [None, None, 9]
+    assert seen.text == seen.reply.text
+
+
+@worlds
+def test_the_deadline_counts_from_stream(vendor: Emulator, world: str) -> None:
+    """The consumer's own time is part of it."""
+
+    async def scenario(router: Any) -> None:
+        stream = router.stream(QUESTION, model="v2", timeout=0.15)
+        time.sleep(0.2)
+        with pytest.raises(cnroute.DeadlineExceededError):
+            await stream.__anext__()
+        assert in_flight(router) == 0
+
+    WORLDS[world](scenario, [deployment("v2", vendor)])
+    assert vendor.requests == []
+
+
+def test_threads_of_the_routers_end_with_them(vendor: Emulator) -> None:
+    """An AsyncRouter's own threads are gone after `close()`."""
+    before = set(threading.enumerate())
+
+    async def scenario(router: Any) -> None:
+        await asyncio.gather(*(router.chat(QUESTION, model="v2") for _ in range(8)))
+
+    WORLDS["async"](scenario, [deployment("v2", vendor)])
+    until(lambda: not [each for each in set(threading.enumerate()) - before if not each.name.startswith("emulator-")])
+
+
