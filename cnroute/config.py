@@ -417,7 +417,7 @@ class Reader:
         if isinstance(value, Mapping):
             weights = self._table(value, path)
             self._aims += [(name, (*path, name)) for name in weights]
-            self._try(path, lambda: weights_of(weights))
+            self._try(path, lambda: _unnamed(lambda: weights_of(weights)))
             return dict(weights)
         if not isinstance(value, list | tuple):
             self._problem(path, f"must be a list of names, or a table of name and weight, not {_kind(value)}")
@@ -450,8 +450,9 @@ class Reader:
         found = {}
         for kind, word in self._table(value, path).items():
             if self._is_kind(kind, (*path, kind)):
-                self._try((*path, kind), lambda kind=kind, word=word: table_for((), {kind: word}))  # type: ignore[misc]
                 found[kind] = word
+                row = {kind: word}
+                self._try((*path, kind), lambda row=row: _unnamed(lambda: table_for((), row)))  # type: ignore[misc]
         return found
 
     def _free(self, value: Any, path: Path_) -> dict[str, Any]:
@@ -562,28 +563,35 @@ def _structure(value: Any, kind: Any) -> Any:
 def _one_field(cls: type[Any], hint: Any, name: str, value: Any, fixed: Mapping[str, Any]) -> Any:
     """`value` as the field `name` of `cls`: its type, then the rules of the class. None stays None."""
     kept = _structure(value, hint)
-    try:
-        cls(**{**fixed, name: kept})
-    except ConfigurationError as error:
-        raise ConfigurationError([attrs.evolve(problem, key="") for problem in error.problems]) from None
+    _unnamed(lambda: cls(**{**fixed, name: kept}))
     return kept
 
 
 def _price_field(name: str, value: Any) -> None:
     if name == "source":
         _structure(value, str)
+    _unnamed(lambda: Price(**{"currency": "CNY", name: value}))
+
+
+def _unnamed(make: Callable[[], T]) -> T:
+    """`make()`; its problems lose their keys, where the place is known better than there."""
     try:
-        Price(**{"currency": "CNY", name: value})
+        return make()
     except ConfigurationError as error:
-        raise ConfigurationError([attrs.evolve(problem, key="") for problem in error.problems]) from None
+        problems = [attrs.evolve(problem, key="") for problem in error.problems]
+    raise ConfigurationError(problems)
 
 
 def _kind(value: Any) -> str:
     """What `value` is, in the words of TOML; never the value itself, which may be a key."""
-    names = {bool: "true or false", int: "a whole number", float: "a number", str: "text", list: "a list", tuple: "a list"}
     if isinstance(value, Mapping):
         return "a table"
-    return "nothing" if value is None else names.get(type(value), type(value).__name__)
+    return "nothing" if value is None else _KINDS_OF_VALUES.get(type(value), type(value).__name__)
+
+
+_KINDS_OF_VALUES: Mapping[type, str] = {
+    bool: "true or false", int: "a whole number", float: "a number with a point", str: "text", list: "a list", tuple: "a list",
+}
 
 
 def _float_hint(key: str, value: float) -> str:

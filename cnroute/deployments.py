@@ -334,11 +334,20 @@ def _checked_options(value: Any) -> Mapping[str, Any]:
 
 def _option(name: str, value: Any) -> Any:
     if isinstance(value, Mapping) and len(value) == 1 and set(value) <= {"env", "file"}:
-        read, _ = _reader(value)
-        value = read()
+        value = _referred(name, value)
     if isinstance(value, str) and not _OPTION_TEXT.fullmatch(value):
         raise ConfigurationError(f"option {name} holds control characters", f"options.{name}")
     return value
+
+
+def _referred(name: str, value: Mapping[str, str]) -> str:
+    """The text that an option refers to; a problem with it is the option's, not the key's."""
+    try:
+        read, _ = _reader(value)
+        return read()
+    except ConfigurationError as error:
+        reason = error.problems[0].reason
+    raise ConfigurationError(reason, f"options.{name}")
 
 
 def _price(value: Any) -> Price | None:
@@ -398,6 +407,11 @@ class Deployment:
             object.__setattr__(self, "base_url", checked_base_url(self.base_url, allow_http=self.allow_http))
 
 
+def _fallback_word(owner: object, field: attrs.Attribute[Any], value: object) -> None:
+    if value not in ("same", "without"):
+        raise ConfigurationError(f'{field.name} must be "same" or "without", not {value!r:.40}', field.name)
+
+
 def _targets(value: object) -> tuple[Any, ...] | dict[str, Any]:
     if isinstance(value, Mapping):
         return dict(value)
@@ -422,5 +436,5 @@ class Route:
     timeouts: Timeouts | None = attrs.field(default=None, validator=_optional(Timeouts))
     retries: Retries | None = attrs.field(default=None, validator=_optional(Retries))
     defaults: Mapping[str, Any] = attrs.field(factory=dict, converter=_defaults)
-    knowledge_fallback: str = "same"
+    knowledge_fallback: str = attrs.field(default="same", validator=_fallback_word)
     settings: Mapping[str, Any] = attrs.field(factory=dict, converter=_settings)

@@ -320,7 +320,7 @@ class Engine:
         else:
             places = [place for place in self._places.values() if _serves(place, model)]
         if not places:
-            near = _suggest(model, self._names())
+            near = _suggest(model, self._names()) or self._account_hint()
             raise ModelNotFoundError(f"there is no route, deployment or model {model[:100]!r}{near}", billing="none")
         policy = self.settings.policy
         group = Group(policy, self._policy(Route(policy)), tuple(places), (Decimal(1),) * len(places))
@@ -330,6 +330,10 @@ class Engine:
         names = list(self._courses)
         names += [place.deployment.model for place in self._places.values()]
         return names + [f"{place.deployment.provider}/{place.deployment.model}" for place in self._places.values()]
+
+    def _account_hint(self) -> str:
+        accounts = ", ".join(f"{name}/MODEL" for name in self.settings.accounts)
+        return f"; with the keys at hand call {accounts}" if accounts else ""
 
     def models(self) -> list[ModelInfo]:
         """Every name that can be called: routes, then deployments, with what is known of the model."""

@@ -70,6 +70,10 @@ class Problem:
     reason: str
     file: str | None = None
 
+    def in_file(self, file: str | None) -> Problem:
+        """The same problem with its file, where none is known yet."""
+        return self if self.file else attrs.evolve(self, file=file)
+
     def __str__(self) -> str:
         place = f"{self.file}: " if self.file else ""
         return f"{place}{self.key}: {self.reason}" if self.key else f"{place}{self.reason}"

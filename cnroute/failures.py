@@ -140,7 +140,7 @@ def _shown(value: object) -> str:
     try:
         return str(value)
     except Exception:  # noqa: BLE001 (a plugin's exception may not even be able to show itself)
-        return type(value).__name__
+        return ""
 
 
 def _clean_optional(text: object) -> str | None:

@@ -10,7 +10,7 @@ Rules of this file (contract, section 4)
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Context, Decimal, DecimalException
 from typing import TYPE_CHECKING, Any
 
@@ -42,8 +42,24 @@ def amount(value: object, key: str) -> Decimal:
     return number
 
 
-def _rate(value: object) -> Decimal | None:
-    return None if value is None else amount(value, "an amount of a price")
+def _rate(value: object, key: str) -> Decimal | None:
+    return None if value is None else amount(value, key)
+
+
+def _input_rate(value: object) -> Decimal | None:
+    return _rate(value, "input")
+
+
+def _output_rate(value: object) -> Decimal | None:
+    return _rate(value, "output")
+
+
+def _cached_rate(value: object) -> Decimal | None:
+    return _rate(value, "cached")
+
+
+def _search_rate(value: object) -> Decimal | None:
+    return _rate(value, "search")
 
 
 def _per(value: object) -> Decimal:
@@ -73,13 +89,30 @@ class Tier:
     """Rates for requests of at most `up_to` input tokens (inclusive; None: no upper end)."""
 
     up_to: int | None = None
-    input: Decimal | None = attrs.field(default=None, converter=_rate)
-    output: Decimal | None = attrs.field(default=None, converter=_rate)
-    cached: Decimal | None = attrs.field(default=None, converter=_rate)
+    input: Decimal | None = attrs.field(default=None, converter=_input_rate)
+    output: Decimal | None = attrs.field(default=None, converter=_output_rate)
+    cached: Decimal | None = attrs.field(default=None, converter=_cached_rate)
 
 
 def _tiers(value: Iterable[Any]) -> tuple[Tier, ...]:
-    return tuple(tier if isinstance(tier, Tier) else Tier(**tier) for tier in value)
+    if isinstance(value, str | Mapping) or not isinstance(value, Iterable):
+        raise ConfigurationError("tiers must be a list of tiers", "tiers")
+    return tuple(map(_tier, value))
+
+
+def _tier(value: Any) -> Tier:
+    if isinstance(value, Tier):
+        return value
+    known = [field.name for field in attrs.fields(Tier)]
+    if not isinstance(value, Mapping) or not set(value) <= set(known):
+        raise ConfigurationError(f"a tier is a Tier, or a mapping with {', '.join(known)}", "tiers")
+    return Tier(**value)
+
+
+def _source(value: object) -> str | None:
+    if isinstance(value, str | None):
+        return value
+    raise ConfigurationError("source must be text", "source")
 
 
 @attrs.frozen
@@ -135,14 +168,14 @@ class Price:
     """
 
     currency: str = attrs.field(converter=currency_code)
-    input: Decimal | None = attrs.field(default=None, converter=_rate)
-    output: Decimal | None = attrs.field(default=None, converter=_rate)
+    input: Decimal | None = attrs.field(default=None, converter=_input_rate)
+    output: Decimal | None = attrs.field(default=None, converter=_output_rate)
     per: Decimal = attrs.field(default=Decimal(1_000_000), converter=_per)
-    cached: Decimal | None = attrs.field(default=None, converter=_rate)
-    search: Decimal | None = attrs.field(default=None, converter=_rate)
+    cached: Decimal | None = attrs.field(default=None, converter=_cached_rate)
+    search: Decimal | None = attrs.field(default=None, converter=_search_rate)
     tiers: tuple[Tier, ...] = attrs.field(default=(), converter=_tiers)
     as_of: str | None = attrs.field(default=None, converter=_date)
-    source: str | None = None
+    source: str | None = attrs.field(default=None, converter=_source)
     _bands: tuple[tuple[int, int | None, Tier], ...] = attrs.field(init=False, repr=False, eq=False, default=())
     known: bool = attrs.field(init=False, repr=False, eq=False, default=False)
     """True when every rate that a cost may need is known."""
@@ -154,7 +187,7 @@ class Price:
         if bounds and bounds[-1] is not None:
             raise ConfigurationError("the last tier must have no up_to", "tiers")
         inner = bounds[:-1]
-        if any(not isinstance(bound, int) or bound < 1 for bound in inner) or inner != sorted(set(inner)):  # type: ignore[type-var]
+        if any(type(bound) is not int or bound < 1 for bound in inner) or inner != sorted(set(inner)):  # type: ignore[type-var]
             raise ConfigurationError("tiers must rise by up_to", "tiers")
         tiers = self.tiers or (Tier(None, self.input, self.output, self.cached),)
         object.__setattr__(self, "_bands", tuple(_banded(tiers)))

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import metadata
 from typing import Any
@@ -22,9 +23,10 @@ import attrs
 import pluggy
 
 from cnroute import hookspecs
-from cnroute.deployments import ProviderInfo
+from cnroute.deployments import ModelInfo, ProviderInfo
 from cnroute.errors import ConfigurationError, PluginError
 from cnroute.failures import clean_text
+from cnroute.money import Price
 
 BUILT_IN: Mapping[str, str] = {
     "dashscope": "cnroute.providers.dashscope",
@@ -142,23 +144,38 @@ class PluginHost:
 
     def prices(self) -> Iterator[tuple[str, str, Any]]:
         """All prices that plugins load, as (provider, model, Price)."""
-        for impl in self._manager.hook.load_prices.get_hookimpls():
+        for name, load in self._each("load_prices"):
             try:
-                yield from list(impl.function())  # type: ignore[call-overload]
+                rows = [tuple(row) for row in load()]
             except Exception as error:  # noqa: BLE001 (a plugin's code)
-                self._quarantine(impl.plugin_name, None, f"load_prices raised {type(error).__name__}: {clean_text(error)}")
+                self._quarantine(name, None, f"load_prices raised {type(error).__name__}: {clean_text(error)}")
+                continue
+            if all(map(_is_price_row, rows)):
+                yield from rows
+            else:
+                self._quarantine(name, None, "load_prices must return rows of provider, model and Price")
 
     def observers(self) -> list[tuple[str, Callable[[Any], Any]]]:
         """Every observer with its plugin's name."""
-        impls = [impl for impl in self._manager.hook.observe.get_hookimpls() if not _wraps(impl)]
-        return [(impl.plugin_name, self._observer(impl, impls)) for impl in impls]
+        return self._each("observe")
 
-    def _observer(self, impl: Any, others: list[Any]) -> Callable[[Any], Any]:
-        if not any(_wraps(each) for each in self._manager.hook.observe.get_hookimpls()):
-            return _positional(impl, "observe")
-        hidden = [each.plugin for each in others if each is not impl]
-        caller = self._manager.subset_hook_caller("observe", hidden)
-        return lambda notice: caller(notice=notice)
+    def _each(self, hook: str) -> list[tuple[str, Callable[..., Any]]]:
+        """Every implementation of a collected hook with its plugin's name, each on its own, within the wrappers."""
+        everyone = getattr(self._manager.hook, hook).get_hookimpls()
+        impls = [impl for impl in everyone if not _wraps(impl)]
+        if len(impls) == len(everyone):
+            return [(impl.plugin_name, _positional(impl, hook)) for impl in impls]
+        return [(impl.plugin_name, self._alone(impl, impls, hook)) for impl in impls]
+
+    def _alone(self, impl: Any, impls: list[Any], hook: str) -> Callable[..., Any]:
+        caller = self._manager.subset_hook_caller(hook, [each.plugin for each in impls if each is not impl])
+        names = _SPECS[hook]
+
+        def call(*args: Any) -> Any:
+            answers = caller(**dict(zip(names, args, strict=True)))
+            return answers[0] if answers else ()
+
+        return call
 
     # -- loading ---------------------------------------------------------------------------------------
 
@@ -201,7 +218,7 @@ class PluginHost:
     def _registered(self, plugin: Any, name: str) -> str | None:
         try:
             self._manager.register(plugin, name)
-        except (pluggy.PluginValidationError, ValueError, TypeError) as error:
+        except Exception as error:  # noqa: BLE001 (pluggy evaluates a plugin's attributes)
             if self._manager.has_plugin(name):
                 self._manager.unregister(name=name)
             return clean_text(error)
@@ -220,7 +237,7 @@ class PluginHost:
             return "the plugin object is not hashable; give its class identity equality (eq=False)"
         found = list(_implementations(plugin))
         if not found:
-            return "it implements no hook of cnroute (is a @hookimpl missing?)"
+            return "it implements no hook of cnroute (is a @hookimpl missing, or another project's?)"
         return next(filter(None, (_signature_problem(*each) for each in found)), _missing_hooks(plugin))
 
     def _quarantine(self, name: str, origin: str | None, reason: str) -> None:
@@ -268,9 +285,10 @@ class PluginHost:
             info = describe() if describe else None
         except Exception as error:  # noqa: BLE001 (a plugin's code)
             raise ConfigurationError(f"provider {name}: describe_provider raised {clean_text(error)}", "provider") from None
-        if not isinstance(info, ProviderInfo):
-            raise ConfigurationError(f"provider {name}: describe_provider must return a ProviderInfo", "provider")
-        return info
+        lie = _untrue(name, info)
+        if lie:
+            raise ConfigurationError(f"provider {name}: describe_provider {lie}", "provider")
+        return info  # type: ignore[return-value]
 
     def _bind(self, hook: str, plugin: Any) -> Callable[..., Any] | None:
         """One callable for `hook` of `plugin`: its own, the defaults' and the wrappers', not other providers'."""
@@ -281,11 +299,18 @@ class PluginHost:
         if not plain:
             return None
         if any(map(_wraps, impls)):
-            return self._wrapped(hook, others)
+            return self._wrapped(hook, impls)
         return plain[0] if len(plain) == 1 else _first_answer(plain)
 
-    def _wrapped(self, hook: str, others: list[Any]) -> Callable[..., Any]:
-        caller = self._manager.subset_hook_caller(hook, others)
+    def _wrapped(self, hook: str, impls: list[Any]) -> Callable[..., Any]:
+        """A caller that knows these implementations only: pluggy's subset callers filter their list at each call."""
+        manager = pluggy.PluginManager(hookspecs.PROJECT)
+        manager.add_hookspecs(hookspecs)
+        wanted = [impl.plugin for impl in impls]
+        for name, plugin in self._manager.list_name_plugin():
+            if any(plugin is each for each in wanted):
+                manager.register(plugin, name)
+        caller = getattr(manager.hook, hook)
         names = _SPECS[hook]
         return lambda *args: caller(**dict(zip(names, args, strict=True)))
 
@@ -315,11 +340,15 @@ def _first_answer(functions: list[Callable[..., Any]]) -> Callable[..., Any]:
     return ask
 
 
+# What a hook may be; everything else (properties, lazy attributes) is left asleep.
+_FUNCTIONS = (types.FunctionType, types.MethodType, staticmethod, classmethod)
+
+
 def _implementations(plugin: Any) -> Iterator[tuple[str, Callable[..., Any], Mapping[str, Any]]]:
     """Every marked hook of a plugin: name, function, options. Class attributes only: properties stay asleep."""
     marker = f"{hookspecs.PROJECT}_impl"
     for name in dir(plugin):
-        if isinstance(inspect.getattr_static(plugin, name, None), property):
+        if not isinstance(inspect.getattr_static(plugin, name, None), _FUNCTIONS):
             continue
         function = getattr(plugin, name, None)
         options = getattr(function, marker, None)
@@ -351,8 +380,33 @@ def _is_provider(plugin: Any) -> bool:
     )
 
 
+def _steps_back(options: Mapping[str, Any]) -> bool:
+    """A wrapper, or a default that is asked last."""
+    return bool(options.get("wrapper") or options.get("hookwrapper") or options.get("trylast"))
+
+
+def _untrue(name: str, info: Any) -> str | None:
+    """What is wrong with a provider's account of itself, or None."""
+    if not isinstance(info, ProviderInfo):
+        return "must return a ProviderInfo"
+    rules = (
+        (info.name == name, "must give the name under which the plugin is registered"),
+        (isinstance(info.base_url, str), "must give the base_url as text"),
+        (isinstance(info.env, Mapping) and isinstance(info.options, Mapping), "must give env and options as mappings"),
+        (all(isinstance(model, ModelInfo) for model in info.models), "must give its models as ModelInfo"),
+    )
+    return next((wrong for good, wrong in rules if not good), None)
+
+
+def _is_price_row(row: tuple[Any, ...]) -> bool:
+    return len(row) == 3 and isinstance(row[0], str) and isinstance(row[1], str) and isinstance(row[2], Price)
+
+
 def _missing_hooks(plugin: Any) -> str | None:
     if not _is_provider(plugin):
+        for hook, _, options in _implementations(plugin):
+            if hook in _PROVIDER_HOOKS and not _steps_back(options):
+                return f"{hook} answers for a provider, so it needs the hook {_REQUIRED[0]}; or make it a wrapper"
         return None
     present = {hook for hook, _, options in _implementations(plugin) if not options.get("wrapper")}
     missing = [hook for hook in _REQUIRED if hook not in present]

@@ -14,7 +14,7 @@ from cnroute.arguments import CallArguments, Messages, with_call_arguments
 from cnroute.chat import ChatCompletion
 from cnroute.deployments import Deployment, ModelInfo
 from cnroute.engine import Engine, Settings
-from cnroute.errors import CallError
+from cnroute.errors import CallError, ConfigurationError
 from cnroute.events import Delta
 from cnroute.flow.assemble import completion_of
 from cnroute.flow.call import Call, call_flow
@@ -68,7 +68,11 @@ class BaseRouter:
         """
         from cnroute.config import router_arguments
 
-        return cls(**{**router_arguments(config), **keywords})
+        try:
+            return cls(**{**router_arguments(config), **keywords})
+        except ConfigurationError as error:
+            file = None if isinstance(config, Mapping) else str(config)
+            raise ConfigurationError(problem.in_file(file) for problem in error.problems) from None
 
     @classmethod
     def from_env(cls, **keywords: Any) -> Self:

@@ -39,7 +39,8 @@ def _number(low: float, *, whole: bool = False, optional: bool = False, high: fl
         if not good or isinstance(value, bool) or not -_MOST < value < _MOST:  # type: ignore[operator]
             raise ConfigurationError(f"{field.name} must be {kind}, not {value!r:.40}", field.name)
         if value < low or (not low and value <= 0 and not whole) or value > high:  # type: ignore[operator]
-            raise ConfigurationError(f"{field.name} must be above {low:g}, not {value!r:.40}", field.name)
+            bounds = f"{'at least' if whole else 'above'} {low:g}" + (f" and at most {high:g}" if high < math.inf else "")
+            raise ConfigurationError(f"{field.name} must be {bounds}, not {value!r:.40}", field.name)
 
     return check
 

@@ -57,10 +57,10 @@ def show(file: str | None, option: str | None, as_json: bool, no_color: bool) ->
 
     Keys, options, header values and proxies are hidden; where a key comes from is said.
     """
-    from cnroute.config import problems_of, router_arguments
+    from cnroute.config import plugin_host, problems_of, router_arguments
 
     place = _file(file, option)
-    problems = problems_of(place)
+    problems = problems_of(place, plugin_host())
     if problems:
         raise cnroute.ConfigurationError(problems)
     document = _document(router_arguments(place))

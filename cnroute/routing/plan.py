@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from cnroute.chat import ChatRequest
-from cnroute.errors import PluginError
-from cnroute.failures import FailureKind
+from cnroute.errors import HookError
+from cnroute.failures import FailureKind, clean_text
 from cnroute.money import Cost
 from cnroute.routing import tokens
 from cnroute.routing.fallback import Rule
@@ -246,13 +246,35 @@ def make_walk(
     steps: dict[str, Step] = {}
     out: list[Excluded] = []
     for place in course.group.places():
-        found = next(filter(None, (rule(place, request, count) for rule in rules)), None)
+        own = _counted(place, request, count)
+        if isinstance(own, str):
+            out.append(excluded(place, FailureKind.PLUGIN_ERROR.value, own))
+            continue
+        found = next(filter(None, (rule(place, request, own) for rule in rules)), None)
         if found:
             out.append(excluded(place, *found))
         else:
-            steps[place.deployment.name] = Step(place, place.health.snapshot(), count, most(place))
+            steps[place.deployment.name] = Step(place, place.health.snapshot(), own, most(place))
     ordered = _order(course.group, steps, Context(random, stream, request))
     return Walk(course, ordered, out, count)
+
+
+def _counted(place: Place, request: ChatRequest, estimate: int) -> int | str:
+    """The input tokens as the provider's own hook counts them, else the estimate; text: what the hook did wrong."""
+    hook = place.hooks.count_tokens
+    if hook is None:
+        return estimate
+    try:
+        count = hook(request.with_values({"extra": request.extra.get(place.deployment.provider, {})}), place.deployment)
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 (a plugin's code)
+        return f"plugin {place.hooks.name}: count_tokens raised {type(error).__name__}"
+    if count is None:
+        return estimate
+    if type(count) is not int or count < 0:
+        return f"plugin {place.hooks.name}: count_tokens returned a {type(count).__name__} that counts nothing"
+    return count
 
 
 def _order(group: Group, steps: Mapping[str, Step], context: Context) -> list[Step]:
@@ -278,11 +300,17 @@ def _order_of(group: Group, inner: list[list[Step]], context: Context) -> Sequen
 
 
 def _ordered(group: Group, options: list[Option], context: Context) -> Sequence[Option]:
-    """What the policy makes of the options; one that loses, adds or repeats any is a PluginError."""
-    order = group.policy.order(options, context)
-    if sorted(option.index for option in order) != [option.index for option in options]:
-        raise PluginError(f"policy {group.policy_name} did not return each of its options once", plugin=group.policy_name)
-    return order
+    """What the policy makes of the options; one that raises, loses, adds or repeats any is a HookError."""
+    try:
+        order = list(group.policy.order(options, context))
+        if sorted(option.index for option in order) == [option.index for option in options]:
+            return order
+        what = "did not return each of its options once"
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 (a plugin's code)
+        what = f"raised {type(error).__name__}: {clean_text(error)}"
+    raise HookError(f"policy {group.policy_name}: order {what}", billing="none")
 
 
 def _members(member: Place | Group, steps: Mapping[str, Step], context: Context) -> list[Step]:

@@ -5,12 +5,14 @@ Rules of this file
 - An option is one target of a route: a deployment, or a nested route that has already been ordered; a nested
   route counts as its first deployment.
 - Ties keep the order in which the targets were written.
+- Arithmetic is in fractions: exact, and none of the host's decimal context.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any, Protocol
 
 import attrs
@@ -71,9 +73,9 @@ class Weighted:
 
 
 def _draw(options: list[Option], number: float) -> Option:
-    mark = Decimal(number) * sum(option.weight for option in options)
+    mark = Fraction(number) * sum(Fraction(option.weight) for option in options)
     for option in options:
-        mark -= option.weight
+        mark -= Fraction(option.weight)
         if mark < 0:
             return option
     return options[-1]
@@ -91,11 +93,11 @@ class Cheapest:
         return sorted(options, key=lambda option: _expected(option.cost, option.health))
 
 
-def _expected(cost: Cost | None, health: Snapshot) -> tuple[bool, Decimal]:
+def _expected(cost: Cost | None, health: Snapshot) -> tuple[bool, Fraction]:
     if cost is None:
-        return True, Decimal(0)
-    good = Decimal(max(health.success, 1e-6))
-    return False, (cost.low + cost.high) / 2 * (good + Decimal(health.paid_failure)) / good
+        return True, Fraction(0)
+    good = Fraction(max(health.success, 1e-6))
+    return False, (Fraction(cost.low) + Fraction(cost.high)) / 2 * (good + Fraction(health.paid_failure)) / good
 
 
 class Fastest:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from cnroute.cli import failing
 from cnroute.cli.app import COMMANDS, commands
 from cnroute.emulator import Emulator
 from tests.cli.conftest import KEY, ROOT, Run, command, process
@@ -31,6 +32,15 @@ def test_help_imports_no_router() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", timeout=30, check=False, cwd=ROOT)
     assert done.stderr == "[]\n"
     assert all(name in done.stdout for name in COMMANDS)
+
+
+def test_the_page_knows_every_command_and_exit_code() -> None:
+    """docs/command-line.md names each command, and each exit code that an error can have."""
+    page = (ROOT / "docs/command-line.md").read_text("utf-8")
+    assert all(f"| `{name}" in page for name in COMMANDS)
+    codes = {value for name, value in vars(failing).items() if name.isupper() and isinstance(value, int)}
+    assert codes == {1, 2, 3, 4, 5, 6, 130}
+    assert all(f"\n| {code} | " in page for code in codes)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -70,7 +80,9 @@ def test_a_closed_pipe_ends_quietly(argv: tuple[str, ...]) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "w") as pipe:
-        done = subprocess.run(command(*argv), stdout=pipe, stderr=subprocess.PIPE, encoding="utf-8", timeout=30, check=False, cwd=ROOT)
+        done = subprocess.run(
+            command(*argv), stdout=pipe, stderr=subprocess.PIPE, encoding="utf-8", timeout=30, check=False, cwd=ROOT
+        )
     assert (done.returncode, done.stderr) == (0, "")
 
 

@@ -31,6 +31,18 @@ NEXT = {"yi": "v2", "qwen": "v2", "v2": "yi", "pro": "yi", "legacy": "yi"}
 """Who answers when the first vendor of a route fails: a vendor of another kind."""
 
 
+def hasty(fault: str = "") -> cnroute.Timeouts | None:
+    """Short limits for the step in which a silent vendor stops; none for other faults, since a busy machine is slow too."""
+    limits = _HASTY.get(fault.partition(":")[0])
+    return cnroute.Timeouts(**{limits: 0.1 if limits != "idle" else 0.15}) if limits else None
+
+
+_HASTY = {
+    "hang": "first_byte", "headers_hang": "first_token", "stream_pings": "first_token", "half_body_hang": "idle",
+    "stream_hang": "idle",
+}  # fmt: skip
+
+
 def deployment(name: str, emulator: Emulator | None = None, /, **fields: Any) -> cnroute.Deployment:
     """One of the five dialects, at the emulator if there is one."""
     provider, model = DIALECTS[name]

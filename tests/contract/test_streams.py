@@ -174,6 +174,51 @@ def finish_call(router: cnroute.Router, stream: bool) -> Any:
     return list(router.stream(QUESTION, model="yi")) if stream else router.chat(QUESTION, model="yi")
 
 
+def at_once(action: Callable[[], Any], *consumers: Consumer) -> None:
+    """`action` ends all consumers with CallCancelledError, soon."""
+    begun = time.monotonic()
+    action()
+    for consumer in consumers:
+        consumer.join()
+        assert isinstance(consumer.error, cnroute.CallCancelledError), repr(consumer.error)
+        assert consumer.ended - begun < SOON
+
+
+@pytest.mark.parametrize("whose", ["stream", "router"])
+def test_cancel_in_the_queue(vendor: Emulator, whose: str) -> None:
+    """A call that waits for a place behind others is woken; the others go on unless the router is closed."""
+    place = deployment("v2", vendor, limits=cnroute.Limits(max_in_flight=1))
+    with cnroute.Router([place], **plain_host()) as router:
+        vendor.script("MiniMax-Text-01", ["hang"])
+        first, second = router.stream(QUESTION, model="v2"), router.stream(QUESTION, model="v2")
+        running = Consumer(lambda: next(first))
+        until(lambda: bool(vendor.requests))
+        queued = Consumer(lambda: next(second))
+        until(lambda: router._engine._places["v2"].health._waiting == 1)
+        if whose == "stream":
+            at_once(second.cancel, queued)
+            assert in_flight(router) == 1
+            at_once(first.cancel, running)
+        else:
+            at_once(router.close, queued, running)
+        assert_at_rest(router, vendor)
+    assert len(vendor.requests) == 1
+
+
+@pytest.mark.parametrize("whose", ["stream", "router"])
+def test_cancel_between_two_attempts(vendor: Emulator, whose: str) -> None:
+    """A call that waits before it asks the same deployment again is woken, and does not ask again."""
+    vendor.script("MiniMax-Text-01", ["retry_after:5"] * 2)
+    with cnroute.Router([deployment("v2", vendor)], **plain_host()) as router:
+        stream = router.stream(QUESTION, model="v2")
+        consumer = Consumer(lambda: next(stream))
+        until(lambda: bool(vendor.requests) and vendor.requests[0].ended == "done" and in_flight(router) == 0)
+        time.sleep(0.05)
+        at_once(stream.cancel if whose == "stream" else router.close, consumer)
+        assert_at_rest(router, vendor)
+    assert len(vendor.requests) == 1
+
+
 # -- from another task -----------------------------------------------------------------------------------
 
 
@@ -244,6 +289,56 @@ def test_ending_a_stream_that_another_task_reads(vendor: Emulator, how: str, fau
         assert all(isinstance(each, str) for each in outcome)
     else:
         assert isinstance(outcome[-1], cnroute.CallCancelledError)
+
+
+@pytest.mark.parametrize("fault", ["hang", "half_body_hang", "retry_after:5"])
+def test_closing_an_async_router_ends_its_calls(vendor: Emulator, fault: str) -> None:
+    """In the wire, in a queue, or between two attempts: CallCancelledError, soon."""
+    ended: list[Any] = []
+
+    async def call(router: Any) -> None:
+        try:
+            await router.chat(QUESTION, model="yi")
+        except cnroute.CallCancelledError as error:
+            ended.append(error)
+
+    async def scenario(router: Any) -> None:
+        tasks = [asyncio.create_task(call(router)) for _ in range(3)]
+        while not vendor.requests:
+            await asyncio.sleep(0.005)
+        await asyncio.sleep(0.05)
+        begun = time.monotonic()
+        await router.close()
+        await asyncio.gather(*tasks)
+        assert time.monotonic() - begun < SOON
+        assert_at_rest(router, vendor)
+
+    vendor.script("yi-large", [fault] * 6)
+    WORLDS["async"](scenario, [deployment("yi", vendor, limits=cnroute.Limits(max_in_flight=2))])
+    assert len(ended) == 3
+
+
+@pytest.mark.parametrize("where", ["queue", "back-off"])
+def test_cancelling_a_task_that_waits_for_no_socket(vendor: Emulator, where: str) -> None:
+    """A task in the queue or between two attempts sees CancelledError, soon; its place is not lost."""
+
+    async def scenario(router: Any) -> None:
+        first = asyncio.create_task(router.chat(QUESTION, model="yi"))
+        while not vendor.requests:
+            await asyncio.sleep(0.005)
+        second = asyncio.create_task(router.chat(QUESTION, model="yi")) if where == "queue" else first
+        await asyncio.sleep(0.08)
+        for task in (second, first) if where == "queue" else (first,):
+            begun = time.monotonic()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert time.monotonic() - begun < SOON
+        assert_at_rest(router)
+
+    vendor.script("yi-large", ["hang" if where == "queue" else "retry_after:5"] * 3)
+    WORLDS["async"](scenario, [deployment("yi", vendor, limits=cnroute.Limits(max_in_flight=1))])
+    assert len(vendor.requests) == 1
 
 
 def test_a_second_task_may_not_iterate(vendor: Emulator) -> None:
@@ -384,7 +479,8 @@ def chunk(finish: str | None = None, **delta: Any) -> dict[str, Any]:
 ROLE = chunk(role="assistant", content="")
 PAGES = chunk(finish="stop", role="tool", content=json.dumps([{"title": "天气", "url": "https://example.com/w"}]))
 FAILED = {"id": "x", "base_resp": {"status_code": 1000, "status_msg": "unknown error"}}
-GOOD = frames(ROLE, chunk(role="assistant", content="你"), chunk(role="assistant", content="好"), chunk(finish="stop", content=""))
+WORDS = [chunk(role="assistant", content=word) for word in "你好"]
+GOOD = frames(ROLE, *WORDS, chunk(finish="stop", content=""))
 
 
 def played(world: str, first: Any, stream: bool = True, **settings: Any) -> tuple[Any, FakeTransport]:

@@ -60,7 +60,8 @@ async def loop(router: Any, stream: bool, model: str) -> tuple[list[Any], Any]:
 def test_two_turns(vendor: Emulator, name: str, stream: bool, world: str) -> None:
     """The second answer is made from the tool's result, and the vendor got call and result in its own words."""
     messages, response = WORLDS[world](lambda router: loop(router, stream, name), [deployment(name, vendor)])
-    assert [getattr(each, "role", None) or each["role"] for each in messages] == ["system", "user", "assistant", "tool", "assistant"]
+    roles = [getattr(each, "role", None) or each["role"] for each in messages]
+    assert roles == ["system", "user", "assistant", "tool", "assistant"]
     (call,) = messages[2].tool_calls
     assert (call.name, json.loads(call.arguments)) == ("get_weather", {"city": "上海"})
     assert call.id == messages[3]["tool_call_id"]
@@ -99,7 +100,8 @@ SAID = {"qwen": said_openai, "v2": said_openai, "pro": said_pro}
 @pytest.mark.parametrize("name", ["yi", "legacy"])
 def test_models_without_tools_say_so(vendor: Emulator, name: str) -> None:
     """Nothing is sent, and the error names the parameter and the vendor's page."""
-    with cnroute.Router([deployment(name, vendor)]) as router, pytest.raises(cnroute.UnsupportedRequestError, match=r"tools.*\(.+\)"):
+    refused = pytest.raises(cnroute.UnsupportedRequestError, match=r"tools.*\(.+\)")
+    with cnroute.Router([deployment(name, vendor)]) as router, refused:
         router.chat(QUESTION, model=name, tools=TOOLS)
     assert vendor.requests == []
 

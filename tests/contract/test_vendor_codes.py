@@ -22,31 +22,32 @@ SSE = {"Content-Type": "text/event-stream;charset=UTF-8"}
 
 # HTTP statuses | codes | kind | again | message
 DASHSCOPE_TABLE = """
-400     | InvalidParameter invalid_parameter                 | bad_request       | no  | Required parameter is missing.
-400     | InvalidParameter                                   | context_length    | no  | Range of input length should be [1, 30720]
-400     | InvalidParameter                                   | bad_request       | no  | Range of max_tokens should be [1, 2000]
-400 404 | InvalidParameter                                   | model_not_found   | no  | Model not exist.
-404     | ModelNotFound model_not_found Model.NotExist NotFound | model_not_found | no | The model does not exist.
-404     | WorkSpaceNotFound                                  | permission        | no  | Workspace not found.
-400     | DataInspectionFailed data_inspection_failed        | content_filter    | no  | Input data may contain inappropriate content.
-400     | DataInspectionFailed                               | content_filter    | no  | Output data may contain inappropriate content.
-400     | Arrearage                                          | quota             | no  | Access denied, your account is overdue.
-400     | BadRequest.EmptyInput BadRequest.EmptyParameters BadRequest.EmptyModel InvalidURL UnsupportedOperation | bad_request | no | Wrong.
-401     | InvalidApiKey invalid_api_key                      | auth              | no  | Invalid API-key provided.
-401     | NOT_AUTHORIZED                                     | permission        | no  | Access denied: workspace.
-403     | AccessDenied AccessDenied.Unpurchased Model.AccessDenied App.AccessDenied Workspace.AccessDenied | permission | no | Access denied.
-403     | AllocationQuota.FreeTierOnly                       | quota             | no  | The free tier of the model has been exhausted.
-408 500 | RequestTimeOut                                     | vendor_timeout    | yes | Request timed out, please try again later.
-413     | BadRequest.TooLarge                                | request_too_large | no  | Payload Too Large
-429     | Throttling Throttling.RateQuota LimitRequests Throttling.BurstRate | rate_limit | yes | Requests rate limit exceeded.
-429     | Throttling.AllocationQuota insufficient_quota      | rate_limit        | yes | Allocated quota exceeded, please increase your quota limit.
-429     | Throttling.AllocationQuota                         | quota             | no  | Free allocated quota exceeded.
-429     | CommodityNotPurchased PrepaidBillOverdue PostpaidBillOverdue | quota   | no  | The bill is overdue.
-500     | InternalError InternalError.Algo SystemError ModelServiceFailed InvokePluginFailed | server_error | yes | An internal error.
-500     | InternalError.Timeout                              | vendor_timeout    | yes | An internal timeout.
-500 503 | ModelServingError                                  | overloaded        | yes | Too many requests: capacity.
-503     | ModelUnavailable ServiceUnavailable                | overloaded        | yes | The model is unavailable, try again later.
-429     | SomethingNew                                       | rate_limit        | yes | A code that no page knows: the status decides.
+400 | InvalidParameter invalid_parameter | bad_request | no | Required parameter is missing.
+400 | InvalidParameter | context_length | no | Range of input length should be [1, 30720]
+400 | InvalidParameter | bad_request | no | Range of max_tokens should be [1, 2000]
+400 404 | InvalidParameter | model_not_found | no | Model not exist.
+404 | ModelNotFound model_not_found Model.NotExist NotFound | model_not_found | no | The model does not exist.
+404 | WorkSpaceNotFound | permission | no | Workspace not found.
+400 | DataInspectionFailed data_inspection_failed | content_filter | no | Input data may contain inappropriate content.
+400 | DataInspectionFailed | content_filter | no | Output data may contain inappropriate content.
+400 | Arrearage | quota | no | Access denied, your account is overdue.
+400 | BadRequest.EmptyInput BadRequest.EmptyParameters BadRequest.EmptyModel | bad_request | no | Wrong.
+400 | InvalidURL UnsupportedOperation | bad_request | no | Wrong.
+401 | InvalidApiKey invalid_api_key | auth | no | Invalid API-key provided.
+401 | NOT_AUTHORIZED | permission | no | Access denied: workspace.
+403 | AccessDenied AccessDenied.Unpurchased Model.AccessDenied App.AccessDenied Workspace.AccessDenied | permission | no | Access denied.
+403 | AllocationQuota.FreeTierOnly | quota | no | The free tier of the model has been exhausted.
+408 500 | RequestTimeOut | vendor_timeout | yes | Request timed out, please try again later.
+413 | BadRequest.TooLarge | request_too_large | no | Payload Too Large
+429 | Throttling Throttling.RateQuota LimitRequests Throttling.BurstRate | rate_limit | yes | Requests rate limit exceeded.
+429 | Throttling.AllocationQuota insufficient_quota | rate_limit | yes | Allocated quota exceeded, please increase your quota limit.
+429 | Throttling.AllocationQuota | quota | no | Free allocated quota exceeded.
+429 | CommodityNotPurchased PrepaidBillOverdue PostpaidBillOverdue | quota | no | The bill is overdue.
+500 | InternalError InternalError.Algo SystemError ModelServiceFailed InvokePluginFailed | server_error | yes | An internal error.
+500 | InternalError.Timeout | vendor_timeout | yes | An internal timeout.
+500 503 | ModelServingError | overloaded | yes | Too many requests: capacity.
+503 | ModelUnavailable ServiceUnavailable | overloaded | yes | The model is unavailable, try again later.
+429 | SomethingNew | rate_limit | yes | A code that no page knows: the status decides.
 """
 
 # codes | kind | again | message
@@ -96,7 +97,7 @@ MINIMAX = [
 ]
 MINIMAX_DIALECTS = {
     "minimax-v2": ("MiniMax-Text-01", {"choices": [{"index": 0, "delta": {"role": "assistant", "content": "文"}}]}),
-    "minimax-pro": ("abab6.5s-chat", {"reply": "", "choices": [{"messages": [{"sender_type": "BOT", "sender_name": "b", "text": "文"}]}]}),
+    "minimax-pro": ("abab6.5s-chat", {"choices": [{"messages": [{"sender_type": "BOT", "sender_name": "b", "text": "文"}]}]}),
     "minimax-legacy": ("abab5.5-chat", {"choices": [{"delta": "文"}]}),
 }  # fmt: skip
 

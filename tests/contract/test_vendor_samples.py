@@ -72,7 +72,9 @@ V2 = {
         {"role": "system", "name": "MM智能助理", "content": PROMPT},
         {
             "role": "user", "name": "用户",
-            "content": "你会按照以下要求回复我的内容:“根据我给出的多段信息分别判断信息文本内容表达了哪类情绪,并给出判断的理由,判断理由务必精简、准确。”我的内容是:“1、学习三星堆正确拍照姿势,留下难忘回忆!2、太可爱啦!换了个小猫图标!3、当代社畜分类图鉴,你是哪种?”",
+            "content": "你会按照以下要求回复我的内容:“根据我给出的多段信息分别判断信息文本内容表达了哪类情绪,并给出判断的理由,"
+            "判断理由务必精简、准确。”我的内容是:“1、学习三星堆正确拍照姿势,留下难忘回忆!2、太可爱啦!换了个小猫图标!"
+            "3、当代社畜分类图鉴,你是哪种?”",
         },
     ],
     "tool_choice": "none", "max_tokens": 2048, "temperature": 0.1, "top_p": 0.9,
@@ -220,4 +222,5 @@ def last_text(body: dict[str, Any]) -> Any:
 def test_every_sample_is_in_the_table() -> None:
     """Programs for the vendor's SDK are run against the emulator in `tests/foreign`; all others are compared here."""
     sdk = {"dashscope_yi.py", "dashscope_abab.py"}
-    assert {path.name for path in SAMPLES.iterdir() if path.suffix in (".py", ".sh")} == {each.file for each in SAMPLES_TABLE} | sdk
+    found = {path.name for path in SAMPLES.iterdir() if path.suffix in (".py", ".sh")}
+    assert found == {each.file for each in SAMPLES_TABLE} | sdk

@@ -40,9 +40,7 @@ class ToyProvider:
         )
 
     @cnroute.hookimpl
-    def build_request(
-        self, request: cnroute.ChatRequest, deployment: cnroute.Deployment, stream: bool
-    ) -> cnroute.HttpRequest:
+    def build_request(self, request: cnroute.ChatRequest, deployment: cnroute.Deployment, stream: bool) -> cnroute.HttpRequest:
         if "build_request" in self.changed:
             return self.changed["build_request"](request, deployment, stream)
         return toy_request(request, deployment, stream)
@@ -68,8 +66,12 @@ class ToyProvider:
         if not isinstance(value, dict) or "text" not in value:
             return cnroute.Failure("bad_response", "no answer in it")
         return cnroute.ChatCompletion(
-            text=value["text"], finish_reason=value.get("finish", "stop"), usage=wire.usage_from(*value.get("usage", ())),
-            id=value.get("id"), raw=value, sources=[cnroute.Source(text=text) for text in value.get("sources", ())],
+            text=value["text"],
+            finish_reason=value.get("finish", "stop"),
+            usage=wire.usage_from(*value.get("usage", ())),
+            id=value.get("id"),
+            raw=value,
+            sources=[cnroute.Source(text=text) for text in value.get("sources", ())],
         )
 
     @cnroute.hookimpl
@@ -89,16 +91,20 @@ class ToyProvider:
 def events_of(value: dict[str, Any]) -> list[Any]:
     """The events of one frame, in the order of its keys."""
     makers = {
-        "text": cnroute.TextDelta, "reasoning": cnroute.ReasoningDelta, "tool": lambda parts: cnroute.ToolCallDelta(*parts),
+        "text": cnroute.TextDelta,
+        "reasoning": cnroute.ReasoningDelta,
+        "tool": lambda parts: cnroute.ToolCallDelta(*parts),
         "source": lambda text: cnroute.SourceFound(cnroute.Source(text=text)),
-        "usage": lambda parts: cnroute.UsageUpdate(wire.usage_from(*parts)), "finish": cnroute.Finish, "error": failure_of,
+        "usage": lambda parts: cnroute.UsageUpdate(wire.usage_from(*parts)),
+        "finish": cnroute.Finish,
+        "error": failure_of,
         "role": lambda role: cnroute.StepDelta(role=role),
     }
     return [makers[key](part) for key, part in value.items()]
 
 
 def toy_request(request: cnroute.ChatRequest, deployment: cnroute.Deployment, stream: bool) -> cnroute.HttpRequest:
-    names = "temperature top_p max_tokens stop seed tools tool_choice response_format reasoning web_search".split()
+    names = ("temperature", "top_p", "max_tokens", "stop", "seed", "tools", "tool_choice", "response_format", "web_search")
     body: dict[str, Any] = {"model": deployment.model, "stream": stream, "texts": [each.text for each in request.messages]}
     body.update({name: getattr(request, name) for name in names if getattr(request, name) is not None})
     return cnroute.HttpRequest.post_json(
@@ -130,8 +136,13 @@ class Toy:
         self.random = keywords.pop("random", None) or random.Random(1)
         targets = [each.name for each in deployments]
         self.router = cnroute.Router(
-            deployments, routes if routes is not None else {"chat": targets}, transport=self.transport, plugins=plugins,
-            clock=self.clock, random=self.random, **keywords,
+            deployments,
+            routes if routes is not None else {"chat": targets},
+            transport=self.transport,
+            plugins=plugins,
+            clock=self.clock,
+            random=self.random,
+            **keywords,
         )
 
     @property

@@ -23,32 +23,71 @@ WRONG = [
     *[("top_p", value) for value in (-1, math.nan, "1", False)],
     *[("seed", value) for value in (1.0, "1", True)],
     *[("stop", value) for value in (5, "", [""], [1], {"a": 1}, b"x", ["a", None])],
-    *[("tools", value) for value in (
-        "x", {}, [1], [{}], [{"function": {}}], [{"function": {"name": ""}}], [{"function": {"name": 5}}], 5,
-        [{"function": {"name": "f", "parameters": {1, 2}}}], [{"function": {"name": "f", "parameters": math.nan}}],
-        [{"function": {"name": "f", "parameters": b"x"}}], [{"function": {"name": "f", "parameters": CIRCLE}}],
-        [{"function": {"name": "f", "parameters": object()}}], [{"function": {"name": "f", "parameters": {1: 2}}}],
-        [{"function": {"name": "f", "parameters": HUGE}}],
-    )],
+    *[
+        ("tools", value)
+        for value in (
+            "x",
+            {},
+            [1],
+            [{}],
+            [{"function": {}}],
+            [{"function": {"name": ""}}],
+            [{"function": {"name": 5}}],
+            5,
+            [{"function": {"name": "f", "parameters": {1, 2}}}],
+            [{"function": {"name": "f", "parameters": math.nan}}],
+            [{"function": {"name": "f", "parameters": b"x"}}],
+            [{"function": {"name": "f", "parameters": CIRCLE}}],
+            [{"function": {"name": "f", "parameters": object()}}],
+            [{"function": {"name": "f", "parameters": {1: 2}}}],
+            [{"function": {"name": "f", "parameters": HUGE}}],
+        )
+    ],
     *[("tool_choice", value) for value in ("any", 5, {}, {"function": "f"}, {"function": {"name": 1}}, ["auto"])],
     *[("response_format", value) for value in ("json", {}, {"type": 1}, {"type": "json_schema", "json_schema": {1, 2}})],
     *[("reasoning", value) for value in (0, -5, "on", 1.5)],
     *[("web_search", value) for value in (1, "yes")],
     *[("drop_unsupported", value) for value in (1, "yes")],
     *[("knowledge_base", value) for value in (-1, True, 1.5, "abc", "", "１２", "9" * 30, [], {})],
-    *[("knowledge_base", cnroute.KnowledgeBase(**fields)) for fields in (
-        {"id": -1}, {"id": 1, "top_k": 0}, {"id": 1, "top_k": "5"}, {"id": 1, "threshold": math.nan}, {"id": 1, "pattern": 5},
-        {"id": 1, "previous_messages": -1}, {"id": 1, "previous_messages": True},
-    )],
-    *[("metadata", value) for value in (
-        "x", {"a": 1}, {1: "a"}, {"k" * 257: "v"}, {"k": "v" * 257}, {str(n): "v" for n in range(17)}, [("a", "b")],
-    )],
+    *[
+        ("knowledge_base", cnroute.KnowledgeBase(**fields))
+        for fields in (
+            {"id": -1},
+            {"id": 1, "top_k": 0},
+            {"id": 1, "top_k": "5"},
+            {"id": 1, "threshold": math.nan},
+            {"id": 1, "pattern": 5},
+            {"id": 1, "previous_messages": -1},
+            {"id": 1, "previous_messages": True},
+        )
+    ],
+    *[
+        ("metadata", value)
+        for value in (
+            "x",
+            {"a": 1},
+            {1: "a"},
+            {"k" * 257: "v"},
+            {"k": "v" * 257},
+            {str(n): "v" for n in range(17)},
+            [("a", "b")],
+        )
+    ],
     *[("max_cost", value) for value in (0.5, "-1", "abc", "nan", "inf", True, -1, Decimal("NaN"), [])],
-    *[("extra", value) for value in (
-        "x", {"toy": 5}, {1: {}}, [("toy", {})], {"toy": {"a": {1, 2}}}, {"toy": {"a": math.inf}}, {"toy": CIRCLE},
-        {"toy": {"a": object()}},
-    )],
-]  # fmt: skip
+    *[
+        ("extra", value)
+        for value in (
+            "x",
+            {"toy": 5},
+            {1: {}},
+            [("toy", {})],
+            {"toy": {"a": {1, 2}}},
+            {"toy": {"a": math.inf}},
+            {"toy": CIRCLE},
+            {"toy": {"a": object()}},
+        )
+    ],
+]
 
 
 @pytest.mark.parametrize("method", ["chat", "stream", "plan"])
@@ -67,19 +106,42 @@ def test_a_wrong_argument_is_a_bad_request_that_names_it(method: str, name: str,
 
 PART = {"type": "text", "text": "x"}
 WRONG_MESSAGES: list[Any] = [
-    None, 5, b"x", {}, {"role": "user", "content": "x"}, [], (), [5], ["x"], [None], [{}], [{"role": "user"}], iter([]),
-    [{"content": "x"}], [{"role": "robot", "content": "x"}], [{"role": ["user"], "content": "x"}],
-    [{"role": "user", "content": 5}], [{"role": "user", "content": {}}], [{"role": "user", "content": b"x"}],
-    [{"role": "user", "content": [5]}], [{"role": "user", "content": [{}]}],
-    [{"role": "user", "content": [{"type": "text"}]}], [{"role": "user", "content": [{"type": "text", "text": 5}]}],
+    None,
+    5,
+    b"x",
+    {},
+    {"role": "user", "content": "x"},
+    [],
+    (),
+    [5],
+    ["x"],
+    [None],
+    [{}],
+    [{"role": "user"}],
+    iter([]),
+    [{"content": "x"}],
+    [{"role": "robot", "content": "x"}],
+    [{"role": ["user"], "content": "x"}],
+    [{"role": "user", "content": 5}],
+    [{"role": "user", "content": {}}],
+    [{"role": "user", "content": b"x"}],
+    [{"role": "user", "content": [5]}],
+    [{"role": "user", "content": [{}]}],
+    [{"role": "user", "content": [{"type": "text"}]}],
+    [{"role": "user", "content": [{"type": "text", "text": 5}]}],
     [{"role": "user", "content": [PART, {"type": "image_url", "image_url": object()}]}],
-    [{"role": "user", "content": "x", "name": 5}], [{"role": "tool", "content": "x"}],
-    [{"role": "tool", "content": "x", "tool_call_id": 5}], [{"role": "assistant", "content": None}],
-    [{"role": "assistant", "content": None, "tool_calls": "x"}], [{"role": "assistant", "content": None, "tool_calls": [5]}],
+    [{"role": "user", "content": "x", "name": 5}],
+    [{"role": "tool", "content": "x"}],
+    [{"role": "tool", "content": "x", "tool_call_id": 5}],
+    [{"role": "assistant", "content": None}],
+    [{"role": "assistant", "content": None, "tool_calls": "x"}],
+    [{"role": "assistant", "content": None, "tool_calls": [5]}],
     [{"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}],
     [{"role": "assistant", "content": None, "tool_calls": [{"id": "1", "function": {"name": "f", "arguments": {}}}]}],
-    "", [{"role": "user", "content": ""}], [{"role": "user", "content": []}],
-]  # fmt: skip
+    "",
+    [{"role": "user", "content": ""}],
+    [{"role": "user", "content": []}],
+]
 
 
 @pytest.mark.parametrize("number", range(len(WRONG_MESSAGES)))
@@ -127,8 +189,9 @@ def test_an_unknown_model_suggests_near_names(model: str, near: str | None) -> N
 
 def test_names_are_found_in_their_order() -> None:
     """A route, a deployment, `provider/model`, and a bare model's every deployment."""
-    toy = Toy([answer()], deployments=[deployment("a", "m1"), deployment("b", "m2"), deployment("m1", "m2")],
-              routes={"m2": ["a"]})
+    toy = Toy(
+        [answer()], deployments=[deployment("a", "m1"), deployment("b", "m2"), deployment("m1", "m2")], routes={"m2": ["a"]}
+    )
     assert [each.deployment for each in toy.router.plan("x", model="m2").candidates] == ["a"]
     assert [each.deployment for each in toy.router.plan("x", model="m1").candidates] == ["m1"]
     assert [each.deployment for each in toy.router.plan("x", model="toy/m2").candidates] == ["b", "m1"]

@@ -20,26 +20,44 @@ from tests.flow.toy import KEY, Toy, answer, error, frames, raised
 
 # The tree of the contract, section 3: class, its base, its kinds.
 TREE: list[tuple[str, str, str]] = [
-    ("AuthenticationError", "CallError", "auth"), ("PermissionDeniedError", "CallError", "permission"),
-    ("QuotaExceededError", "CallError", "quota"), ("RateLimitError", "CallError", "rate_limit"),
-    ("ModelNotFoundError", "CallError", "model_not_found"), ("ContentFilterError", "CallError", "content_filter"),
-    ("BadRequestError", "CallError", "bad_request request_too_large"), ("ContextLengthError", "BadRequestError", "context_length"),
-    ("UnsupportedRequestError", "BadRequestError", "unsupported"), ("ServerError", "CallError", "server_error overloaded vendor_timeout"),
+    ("AuthenticationError", "CallError", "auth"),
+    ("PermissionDeniedError", "CallError", "permission"),
+    ("QuotaExceededError", "CallError", "quota"),
+    ("RateLimitError", "CallError", "rate_limit"),
+    ("ModelNotFoundError", "CallError", "model_not_found"),
+    ("ContentFilterError", "CallError", "content_filter"),
+    ("BadRequestError", "CallError", "bad_request request_too_large"),
+    ("ContextLengthError", "BadRequestError", "context_length"),
+    ("UnsupportedRequestError", "BadRequestError", "unsupported"),
+    ("ServerError", "CallError", "server_error overloaded vendor_timeout"),
     ("ConnectionFailedError", "CallError", "dns_error connect_error tls_error tls_verify connection_lost"),
-    ("CallTimeoutError", "CallError", "connect_timeout tls_timeout write_timeout first_byte_timeout first_token_timeout idle_timeout"),
+    (
+        "CallTimeoutError",
+        "CallError",
+        "connect_timeout tls_timeout write_timeout first_byte_timeout first_token_timeout idle_timeout",
+    ),
     ("DeadlineExceededError", "CallTimeoutError", "deadline_exceeded"),
     ("ResponseError", "CallError", "protocol_error decode_error bad_response response_too_large redirect"),
-    ("StreamInterruptedError", "CallError", "stream_interrupted"), ("NoCandidateError", "CallError", "no_candidate"),
-    ("LocalOverloadError", "CallError", "local_overload"), ("BudgetExceededError", "CallError", "budget_exceeded"),
-    ("CallCancelledError", "CallError", "cancelled"), ("RouterClosedError", "CallError", "closed"), ("HookError", "CallError", "plugin_error"),
-]  # fmt: skip
+    ("StreamInterruptedError", "CallError", "stream_interrupted"),
+    ("NoCandidateError", "CallError", "no_candidate"),
+    ("LocalOverloadError", "CallError", "local_overload"),
+    ("BudgetExceededError", "CallError", "budget_exceeded"),
+    ("CallCancelledError", "CallError", "cancelled"),
+    ("RouterClosedError", "CallError", "closed"),
+    ("HookError", "CallError", "plugin_error"),
+]
 
 
 def test_the_tree_is_the_one_of_the_contract() -> None:
     """Every class stands under its base, is exported, and no other exists."""
     for name, base, _ in TREE:
         assert getattr(cnroute, name).__bases__ == (getattr(errors, base),)
-    assert cnroute.CallError.__bases__ == cnroute.ConfigurationError.__bases__ == cnroute.PluginError.__bases__ == (cnroute.CnrouteError,)
+    assert (
+        cnroute.CallError.__bases__
+        == cnroute.ConfigurationError.__bases__
+        == cnroute.PluginError.__bases__
+        == (cnroute.CnrouteError,)
+    )
     named = {name for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, Exception)}
     assert named == {name for name, _, _ in TREE} | {"CnrouteError", "CallError", "ConfigurationError", "PluginError"}
 
@@ -65,21 +83,36 @@ def test_defaults_of_each_class() -> None:
 
 
 FIELDS: dict[str, Any] = {
-    "call_id": "c1", "provider": "toy", "deployment": "a", "http_status": 429, "vendor_code": "1002", "request_id": "r1", "retry_after": 1.5,
-    "attempts": (cnroute.Attempt("a", "toy", 1, Failure("rate_limit", "慢", vendor_code="1002"), cost=cnroute.Price("CNY", "1", "1").of(1, 1)),),
-    "billing": "unknown", "plan": cnroute.Plan("chat", "ordered", ()),
-}  # fmt: skip
+    "call_id": "c1",
+    "provider": "toy",
+    "deployment": "a",
+    "http_status": 429,
+    "vendor_code": "1002",
+    "request_id": "r1",
+    "retry_after": 1.5,
+    "attempts": (
+        cnroute.Attempt(
+            "a", "toy", 1, Failure("rate_limit", "慢", vendor_code="1002"), cost=cnroute.Price("CNY", "1", "1").of(1, 1)
+        ),
+    ),
+    "billing": "unknown",
+    "plan": cnroute.Plan("chat", "ordered", ()),
+}
 SPECIAL: dict[str, dict[str, Any]] = {
     "StreamInterruptedError": {
-        "partial_text": "你好", "deltas": (cnroute.TextDelta("你"), cnroute.ReasoningDelta("好"), cnroute.ToolCallDelta(0, "i", "f", "{}")),
-        "usage": cnroute.Usage(1, 2), "cause_kind": FailureKind.IDLE_TIMEOUT,
+        "partial_text": "你好",
+        "deltas": (cnroute.TextDelta("你"), cnroute.ReasoningDelta("好"), cnroute.ToolCallDelta(0, "i", "f", "{}")),
+        "usage": cnroute.Usage(1, 2),
+        "cause_kind": FailureKind.IDLE_TIMEOUT,
     },
     "NoCandidateError": {"retry_at": datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)},
     "UnsupportedRequestError": {"parameter": "tools", "reason": "none"},
-}  # fmt: skip
+}
 
 
-@pytest.mark.parametrize("again", [lambda value: pickle.loads(pickle.dumps(value)), copy.copy, copy.deepcopy], ids=["pickle", "copy", "deepcopy"])
+@pytest.mark.parametrize(
+    "again", [lambda value: pickle.loads(pickle.dumps(value)), copy.copy, copy.deepcopy], ids=["pickle", "copy", "deepcopy"]
+)
 @pytest.mark.parametrize("name", [name for name, _, _ in TREE] + ["CallError"])
 def test_an_error_keeps_everything_when_pickled_or_copied(name: str, again: Any) -> None:
     """Every attribute and every note survives."""
@@ -91,12 +124,20 @@ def test_an_error_keeps_everything_when_pickled_or_copied(name: str, again: Any)
     assert type(twin) is type(made)
     assert twin.__dict__ == made.__dict__
     assert twin.__notes__ == ["attempt 1: a"]
-    assert (str(twin), twin.args, twin.kind, twin.retryable, twin.message) == (str(made), made.args, made.kind, made.retryable, made.message)
+    assert (str(twin), twin.args, twin.kind, twin.retryable, twin.message) == (
+        str(made),
+        made.args,
+        made.kind,
+        made.retryable,
+        made.message,
+    )
     for field, value in {**FIELDS, **extra}.items():
         assert getattr(twin, field) == value
 
 
-@pytest.mark.parametrize("again", [lambda value: pickle.loads(pickle.dumps(value)), copy.copy, copy.deepcopy], ids=["pickle", "copy", "deepcopy"])
+@pytest.mark.parametrize(
+    "again", [lambda value: pickle.loads(pickle.dumps(value)), copy.copy, copy.deepcopy], ids=["pickle", "copy", "deepcopy"]
+)
 def test_the_other_errors_pickle_too(again: Any) -> None:
     """Problems and plugin facts survive."""
     made = cnroute.ConfigurationError([errors.Problem("a", "wrong", "f.toml"), errors.Problem("b", "worse")])
@@ -129,8 +170,8 @@ class Rude(Exception):
 
 
 def test_cleaning_raises_nothing() -> None:
-    """Anything can be shown, if only by its type."""
-    assert "Rude" in clean_text(Rude())
+    """What cannot be shown is empty."""
+    assert clean_text(Rude()) == ""
     assert clean_text(None) == "None"
     assert clean_text("ok") == "ok"
     assert len(clean_text("\x00" * 10**6)) == 500
@@ -141,24 +182,54 @@ def test_vendor_codes_are_text_and_billing_follows_the_kind() -> None:
     assert Failure("auth", vendor_code=1004).vendor_code == "1004"
     assert Failure("auth", vendor_code=1004).http_status is None
     unknown = {kind.value for kind in FailureKind if Failure(kind).billing == "unknown"}
-    assert {"server_error", "vendor_timeout", "write_timeout", "idle_timeout", "connection_lost", "bad_response", "redirect"} <= unknown
-    assert not unknown & {"rate_limit", "overloaded", "dns_error", "connect_error", "tls_verify", "auth", "quota", "bad_request", "unsupported"}
+    assert {
+        "server_error",
+        "vendor_timeout",
+        "write_timeout",
+        "idle_timeout",
+        "connection_lost",
+        "bad_response",
+        "redirect",
+    } <= unknown
+    assert not unknown & {
+        "rate_limit",
+        "overloaded",
+        "dns_error",
+        "connect_error",
+        "tls_verify",
+        "auth",
+        "quota",
+        "bad_request",
+        "unsupported",
+    }
 
 
 def test_no_error_holds_the_key_or_the_prompt() -> None:
     """Neither message, args, attributes, notes nor pickle hold a key, even where the vendor repeats it."""
     prompt = "canary-prompt-55aa"
     answers: list[Any] = [
-        error("auth", message=f"bad key {KEY}", vendor_code=KEY, request_id=KEY), (401, f"no {KEY}"), (500, f"<html>{KEY}</html>"),
-        error("auth", message="x" * 490 + KEY), error("server_error", message=f"{KEY[:30]} {KEY}"),
+        error("auth", message=f"bad key {KEY}", vendor_code=KEY, request_id=KEY),
+        (401, f"no {KEY}"),
+        (500, f"<html>{KEY}</html>"),
+        error("auth", message="x" * 490 + KEY),
+        error("server_error", message=f"{KEY[:30]} {KEY}"),
     ]
     for stream in (False, True):
         for scripted in answers:
             toy = Toy([scripted], names="a")
             act = (lambda toy=toy: list(toy.stream(prompt))) if stream else (lambda toy=toy: toy.chat(prompt))
             caught = raised(act)
-            for text in (repr(caught), str(caught), repr(caught.args), repr(caught.__dict__), repr(caught.__notes__), repr(pickle.dumps(caught)),
-                         json.dumps(caught.record(), default=str), caught.explain(), str(caught.plan)):
+            for text in (
+                repr(caught),
+                str(caught),
+                repr(caught.args),
+                repr(caught.__dict__),
+                repr(caught.__notes__),
+                repr(pickle.dumps(caught)),
+                json.dumps(caught.record(), default=str),
+                caught.explain(),
+                str(caught.plan),
+            ):
                 assert KEY not in text
                 assert KEY[:8] not in text
                 assert prompt not in text
@@ -171,7 +242,15 @@ def test_no_value_shows_the_key() -> None:
     reply = toy.chat()
     sent = toy.transport.requests[0]
     assert sent.headers["Authorization"] == f"Bearer {KEY}"
-    values = [reply, reply.plan, reply.record(), toy.router.plan("x", model="chat"), toy.router.health(), toy.router.models(), sent]
+    values = [
+        reply,
+        reply.plan,
+        reply.record(),
+        toy.router.plan("x", model="chat"),
+        toy.router.health(),
+        toy.router.models(),
+        sent,
+    ]
     from cnroute.flow.build import build
 
     place = toy.router._engine._places["a"]
@@ -185,14 +264,24 @@ def test_no_value_shows_the_key() -> None:
 
 def test_an_interrupted_stream_holds_exactly_what_was_handed_out() -> None:
     """`partial_text`, `deltas`, `usage` and `cause_kind` tell where it broke; the text is not in the message."""
-    broken = frames({"text": "你好"}, {"usage": [5, 1]}, {"text": "世"}, {"error": {"kind": "server_error", "vendor_code": "1000", "request_id": "r9"}})
+    broken = frames(
+        {"text": "你好"},
+        {"usage": [5, 1]},
+        {"text": "世"},
+        {"error": {"kind": "server_error", "vendor_code": "1000", "request_id": "r9"}},
+    )
     toy = Toy([[broken]], names="a b")
     seen: list[Any] = []
     caught = raised(lambda: seen.extend(iter_into(toy.stream(), seen)), cnroute.StreamInterruptedError)
     assert caught.partial_text == "你好世"
     assert caught.deltas == tuple(seen)
     assert caught.usage == cnroute.Usage(5, 1)
-    assert (caught.cause_kind, caught.kind, caught.vendor_code, caught.request_id) == ("server_error", "stream_interrupted", "1000", "r9")
+    assert (caught.cause_kind, caught.kind, caught.vendor_code, caught.request_id) == (
+        "server_error",
+        "stream_interrupted",
+        "1000",
+        "r9",
+    )
     assert caught.billing == "billed"
     assert caught.deployment == "a"
     assert toy.asked == ["a"]

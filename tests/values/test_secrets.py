@@ -19,14 +19,27 @@ from tests.flow.toy import Toy, answer, deployment, error, host, raised
 
 CANARY = "canary-secret-0123456789"
 BAD = {
-    "cr": f"{CANARY}\r", "lf": f"{CANARY}\nx", "crlf": f"{CANARY}\r\n x", "nul": f"{CANARY}\x00", "newline": f"{CANARY}\n", "chinese": f"密钥{CANARY}",
-    "long": CANARY * 500, "empty": "", "blank": f"{CANARY} x", "space": " ", "tab": f"{CANARY}\t", "latin": f"{CANARY}é", "surrogate": f"{CANARY}\ud800",
-}  # fmt: skip
+    "cr": f"{CANARY}\r",
+    "lf": f"{CANARY}\nx",
+    "crlf": f"{CANARY}\r\n x",
+    "nul": f"{CANARY}\x00",
+    "newline": f"{CANARY}\n",
+    "chinese": f"密钥{CANARY}",
+    "long": CANARY * 500,
+    "empty": "",
+    "blank": f"{CANARY} x",
+    "space": " ",
+    "tab": f"{CANARY}\t",
+    "latin": f"{CANARY}é",
+    "surrogate": f"{CANARY}\ud800",
+}
 
 
 @pytest.mark.parametrize("source", ["text", "env", "file", "callable"])
 @pytest.mark.parametrize("name", BAD)
-def test_an_impossible_key_is_refused_without_being_shown(name: str, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_impossible_key_is_refused_without_being_shown(
+    name: str, source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """At construction for text, variables and files, at the first use for callables; the value stays hidden."""
     value, sent = BAD[name], FakeTransport([answer()])
     if source == "env":
@@ -34,7 +47,12 @@ def test_an_impossible_key_is_refused_without_being_shown(name: str, source: str
             pytest.skip("no environment variable can hold it")
         monkeypatch.setenv("CNROUTE_TEST_KEY", value)
     (tmp_path / "key").write_bytes(value.encode("utf-8", "surrogatepass"))
-    sources = {"text": value, "env": {"env": "CNROUTE_TEST_KEY"}, "file": {"file": str(tmp_path / "key")}, "callable": lambda: value}
+    sources = {
+        "text": value,
+        "env": {"env": "CNROUTE_TEST_KEY"},
+        "file": {"file": str(tmp_path / "key")},
+        "callable": lambda: value,
+    }
 
     def use() -> None:
         router = cnroute.Router([deployment("a", api_key=sources[source])], transport=sent, plugins=host())
@@ -55,7 +73,15 @@ def test_a_secret_shows_stars_everywhere() -> None:
     """`repr`, `str`, format and containers; there is no JSON of it, and attrs hides it too."""
     secret = cnroute.Secret(CANARY)
     assert secret.reveal() == CANARY
-    for text in (repr(secret), str(secret), f"{secret}", f"{secret:>40}", f"{secret!r}", f"{[secret]}", "%s %r" % (secret, secret)):  # noqa: UP031
+    for text in (
+        repr(secret),
+        str(secret),
+        f"{secret}",
+        f"{secret:>40}",
+        f"{secret!r}",
+        f"{[secret]}",
+        f"{secret} {secret!r}",
+    ):
         assert CANARY not in text
         assert "***" in text
     with pytest.raises(TypeError):
@@ -87,9 +113,15 @@ def test_secrets_compare_by_value() -> None:
 def test_a_missing_variable_or_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The error says where the key was looked for."""
     monkeypatch.delenv("CNROUTE_TEST_KEY", raising=False)
-    for source, part in (({"env": "CNROUTE_TEST_KEY"}, "CNROUTE_TEST_KEY"), ({"file": str(tmp_path / "none")}, "none"), ({"file": str(tmp_path)}, "read")):
-        caught = raised(lambda source=source: cnroute.Router([deployment("a", api_key=source)], transport=FakeTransport(), plugins=host()),
-                        cnroute.ConfigurationError)  # fmt: skip
+    for source, part in (
+        ({"env": "CNROUTE_TEST_KEY"}, "CNROUTE_TEST_KEY"),
+        ({"file": str(tmp_path / "none")}, "none"),
+        ({"file": str(tmp_path)}, "read"),
+    ):
+        caught = raised(
+            lambda source=source: cnroute.Router([deployment("a", api_key=source)], transport=FakeTransport(), plugins=host()),
+            cnroute.ConfigurationError,
+        )
         assert part in str(caught)
 
 

@@ -1,0 +1,647 @@
+"""The host of plugins: every trap is caught at load, named with its distribution, and breaks nothing else."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+import cnroute
+from cnroute.plugins import BUILT_IN
+from cnroute.testing import FakeTransport
+from tests.flow.toy import BASE, Toy, ToyProvider, answer, deployment, error, frames, good_stream, host, raised
+
+GOOD = """
+import cnroute
+from cnroute import wire
+
+@cnroute.hookimpl
+def describe_provider():
+    return cnroute.ProviderInfo(NAME, "https://x.example", {}, {}, {"streaming"})
+
+@cnroute.hookimpl
+def build_request(request, deployment, stream):
+    return cnroute.HttpRequest.post_json(deployment.base_url + "/x", {"texts": [each.text for each in request.messages]})
+
+@cnroute.hookimpl
+def parse_response(response, deployment):
+    return cnroute.ChatCompletion(text=response.json()["text"], finish_reason="stop")
+"""
+
+
+class Site:
+    """A folder on `sys.path` with installed distributions in it."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+
+    def install(self, distribution: str, points: dict[str, str], version: str = "1.0", **modules: str) -> None:
+        """What an installer leaves behind: modules, metadata and entry points."""
+        for name, source in modules.items():
+            (self.place / f"{name}.py").write_text(source)
+        folder = self.place / f"{distribution.replace('-', '_')}-{version}.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n")
+        lines = "".join(f"{name} = {target}\n" for name, target in points.items())
+        (folder / "entry_points.txt").write_text(f"[cnroute]\n{lines}")
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """A fresh site; its modules are forgotten afterwards."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    before = set(sys.modules)
+    yield Site(tmp_path)
+    for name in set(sys.modules) - before:
+        if str(tmp_path) in str(getattr(sys.modules[name], "__file__", "")):
+            del sys.modules[name]
+
+
+def problem(made: cnroute.PluginHost, name: str) -> Any:
+    """The one problem of the plugin `name`."""
+    (found,) = [each for each in made.problems if each.plugin == name]
+    assert "\n" not in str(found)
+    return found
+
+
+def test_an_installed_provider_answers(site: Site) -> None:
+    """An entry point is loaded when a host is built, and its deployments work."""
+    site.install("acme-llm", {"acme": "acme_llm"}, acme_llm=f"NAME = 'acme'{GOOD}")
+    made = cnroute.PluginHost()
+    state = next(each for each in made.plugins() if each.name == "acme")
+    assert (state.state, state.distribution) == ("loaded", "acme-llm 1.0")
+    assert set(state.hooks) == {"describe_provider", "build_request", "parse_response"}
+    router = cnroute.Router([cnroute.Deployment("a", "acme", "m")], transport=FakeTransport([{"text": "hi"}]), plugins=made)
+    assert router.chat("x", model="a").text == "hi"
+    assert router.plugins is made
+
+
+BROKEN = {
+    "import_error": "import nothing_of_this_name",
+    "syntax_error": "def (",
+    "system_exit": "raise SystemExit(3)",
+    "raises": "raise RuntimeError('boom\\nfake log line')",
+    "empty": "",
+    "plain": "def build_request(request, deployment, stream): pass",
+    "async": "import cnroute\n@cnroute.hookimpl\nasync def observe(notice): pass",
+    "generator": "import cnroute\n@cnroute.hookimpl\ndef observe(notice): yield",
+    "default": "import cnroute\n@cnroute.hookimpl\ndef observe(notice=None): pass",
+    "unknown_argument": "import cnroute\n@cnroute.hookimpl\ndef observe(notise): pass",
+    "star": "import cnroute\n@cnroute.hookimpl\ndef observe(*notice): pass",
+    "star_star": "import cnroute\n@cnroute.hookimpl\ndef observe(**notice): pass",
+    "misspelt": "import cnroute\n@cnroute.hookimpl\ndef obsrve(notice): pass",
+    "incomplete": "import cnroute\n@cnroute.hookimpl\ndef build_request(request, deployment, stream): pass",
+    "only_map_error": "import cnroute\n@cnroute.hookimpl\ndef map_error(response, deployment): pass",
+    "foreign_marker": "import pluggy\nmark = pluggy.HookimplMarker('other')\n@mark\ndef observe(notice): pass",
+    "number": "import cnroute\nPLUGIN = 5",
+}
+WORDS = {
+    "import_error": "ModuleNotFoundError",
+    "syntax_error": "SyntaxError",
+    "system_exit": "SystemExit",
+    "raises": "RuntimeError",
+    "empty": "no hook",
+    "plain": "hookimpl missing",
+    "async": "async",
+    "generator": "generator",
+    "default": "default",
+    "unknown_argument": "notise",
+    "star": "*notice",
+    "star_star": "notice",
+    "misspelt": "obsrve",
+    "incomplete": "describe_provider",
+    "only_map_error": "describe_provider",
+    "foreign_marker": "hookimpl missing",
+    "number": "no hook",
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_distribution_is_quarantined_and_named(site: Site, name: str) -> None:
+    """Whatever is wrong with it: the reason in one line, the distribution, and everything else still works."""
+    site.install(
+        f"bad-{name}",
+        {"bad": f"bad_{name}:PLUGIN" if name == "number" else f"bad_{name}"},
+        "2.5",
+        **{f"bad_{name}": BROKEN[name]},
+    )
+    site.install("good-one", {"good": "good_one"}, good_one=f"NAME = 'good'{GOOD}")
+    made = cnroute.PluginHost()
+    found = problem(made, "bad")
+    assert WORDS[name] in found.reason
+    assert found.distribution == f"bad-{name} 2.5"
+    assert str(found).startswith(f"bad (bad-{name} 2.5): ")
+    assert next(each for each in made.plugins() if each.name == "bad").state == "quarantined"
+    assert "good" in made.providers() and "bad" not in made.providers()
+    caught = raised(
+        lambda: cnroute.Router([cnroute.Deployment("a", "bad", "m")], plugins=made, transport=FakeTransport()),
+        cnroute.ConfigurationError,
+    )
+    assert WORDS[name] in str(caught)
+    router = cnroute.Router([cnroute.Deployment("a", "good", "m")], plugins=made, transport=FakeTransport([{"text": "hi"}]))
+    assert router.chat("x", model="a").text == "hi"
+
+
+def test_entry_points_that_lead_nowhere_are_quarantined(site: Site) -> None:
+    """A missing attribute and a broken target are reasons, not crashes."""
+    site.install("lost", {"lost": "lost_module:nothing", "odd": "not a target!", "gone": "json:nothing.at.all"}, lost_module="")
+    made = cnroute.PluginHost()
+    assert {each.plugin for each in made.problems} == {"lost", "odd", "gone"}
+
+
+def test_a_distribution_without_metadata_breaks_nothing(site: Site) -> None:
+    """Half-removed distributions exist."""
+    folder = site.place / "half-1.0.dist-info"
+    folder.mkdir()
+    (folder / "entry_points.txt").write_text("[cnroute]\nhalf = half_module\n")
+    assert problem(cnroute.PluginHost(), "half")
+
+
+def test_two_entry_points_of_one_name_are_both_named(site: Site) -> None:
+    """Neither wins by the order of folders."""
+    for name in ("one", "two"):
+        site.install(f"dist-{name}", {"same": f"module_{name}"}, **{f"module_{name}": f"NAME = 'same'{GOOD}"})
+    made = cnroute.PluginHost()
+    assert {each.distribution for each in made.problems} == {"dist-one 1.0", "dist-two 1.0"}
+    assert "same" not in made.providers()
+    assert not {"module_one", "module_two"} & set(sys.modules)
+
+
+@pytest.mark.parametrize("name", [*BUILT_IN, "defaults"])
+def test_a_built_in_name_is_never_given_away(site: Site, name: str) -> None:
+    """A claim on it is quarantined without being imported, and the built-in keeps working."""
+    site.install("thief", {name: "thief_module"}, thief_module="raise AssertionError('imported')")
+    made = cnroute.PluginHost()
+    found = problem(made, name)
+    assert "built-in" in found.reason or name == "defaults"
+    router = cnroute.Router(
+        [cnroute.Deployment("a", "dashscope", "qwen-plus", api_key="k-123456")],
+        plugins=made,
+        transport=FakeTransport([(503, "")]),
+    )
+    assert type(raised(lambda: router.chat("x", model="a"))) is cnroute.ServerError
+    assert "thief_module" not in sys.modules
+    registered = cnroute.PluginHost(autoload=False)
+    registered.register(ToyProvider(name), name)
+    assert len(registered.problems) == 1
+
+
+def test_blocked_and_unlisted_plugins_are_never_imported(site: Site) -> None:
+    """`block` acts before the import, `load` is a strict list, an empty one loads nothing, `autoload=False` neither."""
+    source = "raise AssertionError('imported')"
+    site.install("evil", {"evil": "evil_module"}, evil_module=source)
+    site.install("fine", {"fine": "fine_module"}, fine_module=f"NAME = 'fine'{GOOD}")
+    for arguments, states in (
+        ({"block": ["evil"]}, {"evil": "blocked", "fine": "loaded"}),
+        ({"load": ["fine"]}, {"evil": "not loaded", "fine": "loaded"}),
+        ({"load": []}, {"evil": "not loaded", "fine": "not loaded"}),
+        ({"load": ["evil", "fine"], "block": ["evil"]}, {"evil": "blocked", "fine": "loaded"}),
+    ):
+        made = cnroute.PluginHost(**arguments)
+        assert {each.name: each.state for each in made.plugins() if each.name in states} == states
+        assert not made.problems
+    assert not {each.name for each in cnroute.PluginHost(autoload=False).plugins()} & {"evil", "fine"}
+    assert "evil_module" not in sys.modules
+    caught = raised(
+        lambda: cnroute.Router(
+            [cnroute.Deployment("a", "evil", "m")], plugins=cnroute.PluginHost(block=["evil"]), transport=FakeTransport()
+        ),
+        cnroute.ConfigurationError,
+    )
+    assert "blocked" in str(caught)
+
+
+def test_a_built_in_may_be_blocked() -> None:
+    """Then it is no provider, and never imported for this host."""
+    made = cnroute.PluginHost(autoload=False, block=["dashscope"])
+    assert "dashscope" not in made.providers()
+    caught = raised(
+        lambda: cnroute.Router([deployment("a", provider="dashscope")], plugins=made, transport=FakeTransport()),
+        cnroute.ConfigurationError,
+    )
+    assert "blocked" in str(caught)
+
+
+class Unhashable(ToyProvider):
+    __hash__ = None  # type: ignore[assignment]
+
+
+@attrs.define
+class WithEquality:
+    @cnroute.hookimpl
+    def observe(self, notice: Any) -> None: ...
+
+
+class Lazy(ToyProvider):
+    """Attributes that must stay asleep."""
+
+    @property
+    def shy(self) -> Any:
+        raise AssertionError("woken")
+
+    @functools.cached_property
+    def late(self) -> Any:
+        raise AssertionError("woken")
+
+
+OBJECTS: dict[str, tuple[Any, str]] = {
+    "class": (ToyProvider, "class"),
+    "unhashable": (Unhashable(), "hashable"),
+    "equality": (WithEquality(), "hashable"),
+    "nothing": (object(), "no hook"),
+    "text": ("toy", "no hook"),
+    "none": (None, "no hook"),
+    "empty module": (types.ModuleType("empty"), "no hook"),
+}
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_an_object_that_is_no_plugin_is_quarantined(name: str) -> None:
+    """Classes, unhashable objects and things without hooks are refused at once, in words."""
+    thing, word = OBJECTS[name]
+    made = cnroute.PluginHost(autoload=False)
+    made.register(thing, "odd")
+    assert word in problem(made, "odd").reason
+
+
+def test_properties_of_a_plugin_stay_asleep() -> None:
+    """Registering and binding look at functions only; where pluggy wakes one itself, the plugin is put aside."""
+    made = cnroute.PluginHost(autoload=False)
+    made.register(Lazy())
+    if not made.problems:
+        assert Toy([answer()], plugins=made).chat().text == "好"
+    else:
+        assert "woken" in made.problems[0].reason
+
+
+def test_a_name_is_taken_once() -> None:
+    """The second plugin of one name is quarantined and the first keeps working; the same object twice too."""
+    first = ToyProvider()
+    made = cnroute.PluginHost(autoload=False)
+    for plugin in (first, ToyProvider(), first):
+        made.register(plugin)
+    assert [each.plugin for each in made.problems] == ["toy", "toy"]
+    assert made.provider("toy").info.name == "toy"
+    made = cnroute.PluginHost(autoload=False)
+    made.register(first, "toy")
+    made.register(first, "again")
+    assert problem(made, "again")
+
+
+def test_nothing_is_registered_after_the_first_router() -> None:
+    """The host is frozen; the error names the plugin."""
+    made = host()
+    Toy([answer()], plugins=made)
+    caught = raised(lambda: made.register(ToyProvider("late"), "late"), cnroute.PluginError)
+    assert caught.plugin == "late"
+
+
+def test_a_broken_plugin_among_plugin_objects_is_a_problem_of_the_host() -> None:
+    """`plugins=` takes objects; they are added to the built-in ones."""
+    made = cnroute.Router([deployment("a")], transport=FakeTransport(), plugins=[ToyProvider(), object()])
+    assert len([each for each in made.plugins.problems if each.plugin == "object"]) == 1
+    assert {"toy", "dashscope", "minimax-v2", "minimax-pro", "minimax-legacy"} <= set(made.plugins.providers())
+
+
+def info(**fields: Any) -> Any:
+    return lambda: cnroute.ProviderInfo(**{"name": "toy", "base_url": BASE, **fields})
+
+
+def shout() -> Any:
+    raise RuntimeError("boom")
+
+
+LIES: dict[str, Any] = {
+    "raises": shout,
+    "none": lambda: None,
+    "text": lambda: "toy",
+    "mapping": lambda: {"name": "toy"},
+    "other name": info(name="dashscope"),
+    "ftp": info(base_url="ftp://x"),
+    "userinfo": info(base_url="https://u:p@x"),
+    "plain http": info(base_url="http://x.example"),
+    "no url": info(base_url=""),
+    "url is none": info(base_url=None),
+    "env": info(env=None),
+    "options": info(options=5),
+    "models": info(models=["m"]),
+    "query": info(base_url="https://x?a=b"),
+}
+
+
+@pytest.mark.parametrize("name", LIES)
+def test_a_provider_that_describes_itself_wrongly_is_refused(name: str) -> None:
+    """Its deployments are a ConfigurationError that names it; others are not touched."""
+    made = host(ToyProvider("other"))
+    made.register(ToyProvider(describe_provider=LIES[name]), "toy")
+    caught = raised(
+        lambda: cnroute.Router([deployment("a")], plugins=made, transport=FakeTransport()), cnroute.ConfigurationError
+    )
+    assert "toy" in str(caught) or "base_url" in str(caught)
+    assert cnroute.Router([deployment("b", provider="other")], plugins=made, transport=FakeTransport()).models()
+
+
+class TestWrappers:
+    """`hookimpl(wrapper=True)` works for every provider at once."""
+
+    class Everywhere:
+        """A tenant header, errors retold, lines redacted, answers stamped."""
+
+        @cnroute.hookimpl(wrapper=True)
+        def build_request(self, request: Any, deployment: Any, stream: bool) -> Any:
+            made = yield
+            return attrs.evolve(made, headers={**made.headers, "X-Tenant": deployment.name})
+
+        @cnroute.hookimpl(wrapper=True)
+        def map_error(self, response: Any) -> Any:
+            failure = yield
+            return attrs.evolve(failure, message="redacted") if failure else None
+
+        @cnroute.hookimpl(wrapper=True)
+        def parse_stream_line(self, line: str) -> Any:
+            events = yield
+            return tuple(cnroute.TextDelta(each.text.upper()) if each.text else each for each in events)
+
+        @cnroute.hookimpl(wrapper=True)
+        def parse_response(self) -> Any:
+            made = yield
+            return attrs.evolve(made, text=made.text.upper())
+
+    def test_they_reach_built_in_and_foreign_providers(self) -> None:
+        """Request, answer, error and every line of both."""
+        deployments = [deployment("a"), cnroute.Deployment("q", "dashscope", "qwen-plus", api_key="k-123456")]
+        vendor = {
+            "output": {"choices": [{"finish_reason": "stop", "message": {"role": "assistant", "content": "abc"}}]},
+            "usage": {},
+        }
+        toy = Toy({"a": [answer("abc")], "q": [vendor]}, deployments=deployments, plugins=host(ToyProvider(), self.Everywhere()))
+        for name in "aq":
+            assert toy.chat(model=name).text == "ABC"
+            assert toy.transport.requests[-1].headers["X-Tenant"] == name
+        toy = Toy(
+            {"a": [good_stream("abc")], "q": [(401, "{}")]},
+            deployments=deployments,
+            plugins=host(ToyProvider(), self.Everywhere()),
+        )
+        assert "".join(toy.stream(model="a").texts()) == "ABC"
+        assert raised(lambda: toy.chat(model="q")).message == "redacted"
+
+    def test_the_defaults_survive(self) -> None:
+        """A proxy's 502 is found by the default, with and without wrappers, also for a provider without `map_error`."""
+
+        class Bare:
+            """Only what is required."""
+
+            describe_provider = ToyProvider.describe_provider
+            build_request = ToyProvider.build_request
+            parse_response = ToyProvider.parse_response
+            name, models = "toy", ()
+
+            def __init__(self) -> None:
+                self.changed: dict[str, Any] = {}
+
+        for plugins in ([Bare()], [Bare(), self.Everywhere()], [ToyProvider(), self.Everywhere()], [ToyProvider()]):
+            toy = Toy([(502, "<html>Bad gateway</html>")], plugins=host(*plugins), names="a")
+            assert raised(toy.chat).kind == "server_error"
+
+    def test_a_wrapper_that_raises_is_a_plugin_error(self) -> None:
+        """It breaks that attempt and nothing else."""
+
+        class Broken:
+            @cnroute.hookimpl(wrapper=True)
+            def build_request(self, deployment: Any) -> Any:
+                made = yield
+                if deployment.name == "a":
+                    raise RuntimeError("no")
+                return made
+
+        toy = Toy([answer()], plugins=host(ToyProvider(), Broken()))
+        reply = toy.chat()
+        assert [attempt.failure and attempt.failure.kind for attempt in reply.attempts] == ["plugin_error", None]
+
+
+class Other(ToyProvider):
+    """A provider whose comparisons are counted: nobody should look at it while another one streams."""
+
+    compared = 0
+
+    def __eq__(self, other: object) -> bool:
+        Other.compared += 1
+        return self is other
+
+    __hash__ = object.__hash__
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_fifty_plugins_do_not_change_the_bound_callables(wrapped: bool) -> None:
+    """Without a wrapper a bound hook is the provider's own function; with one, other providers are not even looked at."""
+    own = ToyProvider()
+    crowd = [Other(f"toy{number}") for number in range(50)]
+    made = host(own, *crowd, *([TestWrappers.Everywhere()] if wrapped else []))
+    hooks = made.provider("toy")
+    if not wrapped:
+        for hook in ("build_request", "parse_response", "parse_stream_line"):
+            assert getattr(hooks, hook) == getattr(own, hook)
+        assert hooks.count_tokens is None
+    Other.compared = 0
+    state = cnroute.StreamState(cnroute.ChatRequest(()))
+    for _ in range(100):
+        assert hooks.parse_stream_line is not None
+        assert hooks.parse_stream_line('data: {"text": "a"}', state, deployment("a"))
+    assert Other.compared == 0
+
+
+class TestOtherHooks:
+    """`observe`, `load_prices`, `create_transport`, `create_policy`."""
+
+    def test_an_observer_that_raises_hurts_nobody(self) -> None:
+        """It is counted; the others and the call go on. MemoryError and KeyboardInterrupt pass through."""
+
+        class Observer:
+            def __init__(self, error: BaseException | None = None) -> None:
+                self.error, self.seen = error, []
+
+            @cnroute.hookimpl
+            def observe(self, notice: Any) -> None:
+                self.seen.append(notice)
+                if self.error:
+                    raise self.error
+
+        fine, made = Observer(), cnroute.PluginHost(autoload=False)
+        for name, plugin in {
+            "toy": ToyProvider(),
+            "bad": Observer(ValueError("x")),
+            "deep": Observer(RecursionError()),
+            "fine": fine,
+        }.items():
+            made.register(plugin, name)
+        assert Toy([answer()], plugins=made, names="a").chat().text == "好"
+        assert len(fine.seen) == 3
+        assert made.observer_failures == {"bad": 3, "deep": 3}
+        for fatal in (MemoryError, KeyboardInterrupt, SystemExit):
+            toy = Toy([answer()], plugins=host(ToyProvider(), Observer(fatal())), names="a")
+            raised(toy.chat, fatal)
+            assert toy.router.health()["a"]["in_flight"] == 0
+
+    def test_prices_of_plugins_lie_between_the_users_and_the_catalogue(self) -> None:
+        """The user's configuration wins, then `load_prices`, then the provider's own."""
+        own = cnroute.Price("CNY", "9", "9")
+
+        class Prices:
+            @cnroute.hookimpl
+            def load_prices(self) -> Any:
+                yield ("toy", "toy-1", cnroute.Price("CNY", "5", "5"))
+
+        models = (cnroute.ModelInfo("toy-1", price=own), cnroute.ModelInfo("toy-2", price=own))
+        toy = Toy(
+            plugins=host(ToyProvider(models=models), Prices()),
+            deployments=[
+                deployment("a"),
+                deployment("b", "toy-2"),
+                deployment("c", price=cnroute.Price("CNY", "1", "1")),
+            ],
+        )
+        assert [str(each.price.input) for each in toy.router.models() if each.price] == ["5", "9", "1"]
+
+    @pytest.mark.parametrize(
+        "value", [5, [1], [("toy", "m")], [("toy", "m", "1")], [(1, "m", cnroute.Price("CNY"))], None, "error"]
+    )
+    def test_broken_prices_are_a_problem_of_that_plugin(self, value: Any) -> None:
+        """The router is made without them."""
+
+        class Prices:
+            @cnroute.hookimpl
+            def load_prices(self) -> Any:
+                if value == "error":
+                    raise RuntimeError("boom")
+                return value
+
+        made = host(ToyProvider(), Prices())
+        Toy(plugins=made)
+        assert [each.plugin for each in made.problems] == ["Prices"]
+
+    def test_a_transport_of_a_plugin(self) -> None:
+        """The first answer wins, None declines, a lie or an exception is a ConfigurationError."""
+        transport = FakeTransport([answer()])
+
+        class Maker:
+            def __init__(self, make: Any) -> None:
+                self.make = make
+
+            @cnroute.hookimpl
+            def create_transport(self, name: str, settings: Any) -> Any:
+                return self.make() if name == "mine" else None
+
+        router = cnroute.Router([deployment("a")], plugins=host(ToyProvider(), Maker(lambda: transport)), transport="mine")
+        assert router.chat("x", model="a").text == "好"
+        assert router.transport is transport
+        for make in (lambda: 5, shout):
+            caught = raised(
+                lambda make=make: cnroute.Router([deployment("a")], plugins=host(ToyProvider(), Maker(make)), transport="mine"),
+                cnroute.ConfigurationError,
+            )
+            assert "transport" in str(caught)
+        assert "other" in str(
+            raised(lambda: cnroute.Router([deployment("a")], plugins=host(), transport="other"), cnroute.ConfigurationError)
+        )
+
+    def test_an_asynchronous_transport_is_refused(self) -> None:
+        """A synchronous router cannot await."""
+        transport = FakeTransport()
+        transport.is_async = True  # type: ignore[attr-defined]
+        caught = raised(
+            lambda: cnroute.Router([deployment("a")], plugins=host(), transport=transport), cnroute.ConfigurationError
+        )
+        assert "AsyncRouter" in str(caught)
+
+    @pytest.mark.parametrize(
+        ("count", "word"),
+        [(7, None), (None, None), (-1, "int"), (True, "bool"), ("5", "str"), (RuntimeError("x"), "RuntimeError")],
+    )
+    def test_count_tokens_replaces_the_estimate(self, count: Any, word: str | None) -> None:
+        """None declines; what is no count is a plugin_error of that deployment, and the next is asked."""
+
+        class Counting(ToyProvider):
+            @cnroute.hookimpl
+            def count_tokens(self, request: Any, deployment: Any) -> Any:
+                assert set(request.extra) <= {"mine"}
+                if isinstance(count, Exception):
+                    raise count
+                return count
+
+        price = cnroute.Price("CNY", "1", "0", per=1)
+        made = [deployment("a", provider="counting", price=price), deployment("b", price=price)]
+        toy = Toy([answer()], plugins=host(ToyProvider(), Counting("counting")), deployments=made)
+        plan = toy.router.plan("你" * 100, model="chat", extra={"counting": {"mine": 1}, "toy": {"other": 1}})
+        if word is None:
+            assert plan.candidates[0].cost.low == (7 if count else plan.candidates[1].cost.low)
+            assert toy.chat().deployment == "a"
+            return
+        assert plan.excluded[0].rule == "plugin_error"
+        assert "counting: count_tokens" in plan.excluded[0].reason and word in plan.excluded[0].reason
+        assert toy.chat().deployment == "b"
+        assert type(raised(lambda: toy.chat(model="a"))) is cnroute.HookError
+
+
+class Stateful(ToyProvider):
+    """A provider object that remembers (which it should not): still one object, bound once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    @cnroute.hookimpl
+    def build_request(self, request: Any, deployment: Any, stream: bool) -> Any:
+        self.calls += 1
+        return super().build_request(request, deployment, stream)
+
+
+def test_a_provider_may_be_an_object() -> None:
+    """Methods are bound to the object that was registered."""
+    plugin = Stateful()
+    toy = Toy([answer()], plugins=host(plugin), names="a")
+    toy.chat()
+    toy.chat()
+    assert plugin.calls == 2
+
+
+def test_a_wrapper_of_observe_sees_every_observer() -> None:
+    """Any hook may be wrapped, the collected ones too."""
+    seen: list[str] = []
+
+    class Wrapper:
+        @cnroute.hookimpl(wrapper=True)
+        def observe(self, notice: Any) -> Any:
+            seen.append("wrapped")
+            return (yield)
+
+        @cnroute.hookimpl(wrapper=True)
+        def load_prices(self) -> Any:
+            return (yield)
+
+    class Observer:
+        @cnroute.hookimpl
+        def observe(self) -> None:
+            seen.append("seen")
+
+        @cnroute.hookimpl
+        def load_prices(self) -> Any:
+            return [("toy", "toy-1", cnroute.Price("CNY", "3", "3"))]
+
+    toy = Toy([answer()], plugins=host(ToyProvider(), Wrapper(), Observer()), names="a")
+    toy.chat()
+    assert seen == ["wrapped", "seen"] * 3
+    assert str(toy.router.models()[-1].price.input) == "3"
+
+
+def test_error_frames_of_a_toy_stream_are_failures() -> None:
+    """The toy vendor itself keeps the contract that these tests rest on."""
+    toy = Toy({"a": [[frames({"error": {"kind": "overloaded"}})]], "b": [good_stream()]})
+    assert "".join(toy.stream().texts()) == "好"
+    assert Toy([error("auth")], names="a").router.health()["a"]["in_flight"] == 0
