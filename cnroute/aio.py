@@ -7,6 +7,7 @@ Over a synchronous transport the waiting happens in threads of the router's own;
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import threading
 import time
@@ -129,7 +130,7 @@ class AsyncDriver:
         health = effect.place.health
         lease = health.admit(probe=effect.probe)
         if isinstance(lease, Refusal) and lease.reason == "full":
-            lease = await self._threads.run(_wait_for_place, effect, discard=_end)
+            lease = await _wait_for_place(effect, lease, self._clock)
         if isinstance(lease, Lease):
             self._scope.hold_lease(lease)
         self._scope.check()
@@ -181,13 +182,45 @@ async def _sleep_until_cancelled(effect: Sleep) -> None:
         return
 
 
-def _wait_for_place(effect: Admit) -> Lease | Refusal:
-    return effect.place.health.admit(effect.deadline, probe=effect.probe)
+async def _wait_for_place(effect: Admit, full: Refusal, clock: Any) -> Lease | Refusal:
+    """A lease as soon as there is a place, `full` when the queue is full or `limits.pool` seconds have passed.
+
+    Nobody waits in a thread: the threads belong to the calls that have a place.
+    """
+    health, deadline = effect.place.health, effect.deadline
+    turn = _Turn(asyncio.get_running_loop())
+    deadline.on_cancel(turn.call)
+    until, answer = clock.monotonic() + min(deadline.limits.pool, deadline.remaining()), full
+    try:
+        while answer is full and not deadline.cancelled and health.queue_up(turn.call, again=turn.called):
+            async with asyncio.timeout(until - clock.monotonic()):
+                await turn.come()
+            asked = health.admit(probe=effect.probe)
+            answer = full if isinstance(asked, Refusal) and asked.reason == "full" else asked
+    except TimeoutError:
+        pass
+    finally:
+        health.leave_queue(turn.call, isinstance(answer, Lease))
+    return answer
 
 
-def _end(lease: Lease | Refusal) -> None:
-    if isinstance(lease, Lease):
-        lease.end()
+class _Turn:
+    """The turn of one task in a queue; it may be called from any thread, also after the loop has gone."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._event = asyncio.Event()
+        self.called = False
+
+    def call(self) -> None:
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._event.set)
+
+    async def come(self) -> None:
+        """Wait to be called."""
+        await self._event.wait()
+        self._event.clear()
+        self.called = True
 
 
 def _close(stream: Any) -> None:

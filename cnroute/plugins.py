@@ -34,6 +34,8 @@ BUILT_IN: Mapping[str, str] = {
     "minimax-pro": "cnroute.providers.minimax.pro",
     "minimax-legacy": "cnroute.providers.minimax.legacy",
 }
+# The defaults of all providers; registered under a name that is no plugin's.
+_DEFAULTS = "cnroute.providers.defaults"
 _PROVIDER_HOOKS = ("describe_provider", "build_request", "map_error", "parse_response", "parse_stream_line", "count_tokens")
 _REQUIRED = ("describe_provider", "build_request", "parse_response")
 _SPECS = {name: tuple(inspect.signature(getattr(hookspecs, name)).parameters) for name in (
@@ -267,8 +269,8 @@ class PluginHost:
         return plugin
 
     def _ensure_defaults(self) -> None:
-        if not self._manager.has_plugin("defaults"):
-            self._manager.register(importlib.import_module("cnroute.providers.defaults"), "defaults")
+        if not self._manager.has_plugin(_DEFAULTS):
+            self._manager.register(importlib.import_module(_DEFAULTS), _DEFAULTS)
 
     def _why_missing(self, name: str) -> str:
         for problem in self.problems:

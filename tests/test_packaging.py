@@ -17,7 +17,7 @@ import pytest
 
 from cnroute.emulator import Emulator
 from tests.docs.emulated import KEYS, write_plugin
-from tests.docs.pages import ROOT, python_blocks
+from tests.docs.pages import ROOT, python_blocks, section_command
 
 PACKAGE = ROOT / "cnroute"
 pytestmark = [
@@ -143,3 +143,13 @@ def test_the_readme_example_runs_from_the_wheel(installed: Path, tmp_path: Path)
         answers = [entry.answered for entry in emulator.requests]
     assert len(answers) == 2
     assert all(answer in printed for answer in answers)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the command is for a POSIX shell")
+def test_the_quick_start_works_from_a_fresh_clone(tree: Path) -> None:
+    """The README's one command makes an environment, installs, and shows answers, fallbacks and the bill."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    environment = {**os.environ, "PATH": path, "PYTHONUTF8": "1"}
+    printed = quiet("sh", "-c", section_command(ROOT / "README.md", "## Quick start"), cwd=tree, env=environment)
+    assert "Bill" in printed
+    assert "failed" in printed

@@ -62,6 +62,7 @@ class Pursuit:
         self._seen: dict[str, _Tried] = {}
         self._last: Failure | None = None
         self._stopped = False
+        self._next: Move | None = None
 
     # -- what happened -----------------------------------------------------------------------------------
 
@@ -76,6 +77,7 @@ class Pursuit:
             self._stopped = True
         elif rule.next == "larger":
             self._untried = [other for other in self._untried if _larger(other, step)]
+            self._seen = {name: other for name, other in self._seen.items() if other is seen or _larger(other.step, step)}
 
     def refused(self, step: Step, refusal: Refusal) -> None:
         """`step` was not admitted."""
@@ -100,17 +102,21 @@ class Pursuit:
             return "stop"
         if self._untried:
             return "next"
-        return "again" if any(True for _ in self._waits()) else "stop"
+        self._next = self._waiting_move()
+        if self._next is None:
+            return "stop"
+        return "again" if self._seen[self._next.step.place.deployment.name].times else "next"
 
     # -- what comes next ---------------------------------------------------------------------------------
 
     def next_move(self) -> Move:
         """The next candidate. Raises the call's error when there is none."""
+        decided, self._next = self._next, None
         if self._stopped or not self._may_go_on():
             raise self._error()
         if self._untried:
             return Move(self._untried[0])
-        move = self._waiting_move() or self._probing_move()
+        move = decided or self._waiting_move() or self._probing_move()
         if move is None:
             raise self._error()
         return move
@@ -151,7 +157,7 @@ class Pursuit:
     def _may_go_on(self) -> bool:
         if self._attempts_left() < 1:
             return False
-        return self._call.remaining() >= (self._least() if self._call.attempts else 0.0) and self._call.remaining() > 0
+        return self._call.remaining() >= self._least()
 
     def _waiting_move(self) -> Move | None:
         """The candidate that may be asked again soonest, if waiting for it fits."""
@@ -204,7 +210,7 @@ class Pursuit:
     def _error(self) -> CallError:
         if self._last is not None:
             return error_for(self._last)
-        if self._call.remaining() <= 0:
+        if self._call.remaining() < self._least():
             return error_for(Failure(K.DEADLINE_EXCEEDED, "the deadline passed before anything was sent", billing="none"))
         reasons = self._reasons()
         kinds = {reason for _, reason, _ in reasons}

@@ -28,6 +28,8 @@ _WEIGHT = 0.05
 _FIRST_COOLDOWN = 0.25
 _MAX_GROWN_COOLDOWN = 60.0
 _MAX_TOLD_COOLDOWN = 300.0
+# A place given back while the lock was held is settled by the next who holds it; one who waits looks this often.
+_LOOK_AGAIN = 0.05
 
 
 @attrs.define(eq=False)
@@ -117,6 +119,7 @@ class Health:
         self._lock = threading.Lock()
         self._room = threading.Condition(self._lock)
         self._ended: deque[tuple[Lease, Outcome | None]] = deque()
+        self._wakers: deque[Callable[[], object]] = deque()
 
     def forked(self) -> None:
         """In a forked child: new locks, no calls in flight, no probe out. What was learned stays."""
@@ -158,7 +161,7 @@ class Health:
     def _wait(self, deadline: Deadline | None) -> Refusal | None:
         """Wait in the bounded queue for a place. None: there is one now."""
         full = Refusal("full", None, f"{self._limits.max_in_flight} calls are in flight")
-        if deadline is None or self._waiting >= self._limits.max_queue:
+        if deadline is None or self._queue_is_full():
             return full
         deadline.on_cancel(self._wake)
         until = self._clock.monotonic() + min(deadline.limits.pool, deadline.remaining())
@@ -168,11 +171,44 @@ class Health:
                 left = until - self._clock.monotonic()
                 if left <= 0 or deadline.cancelled:
                     return full
-                self._room.wait(left)
+                self._room.wait(min(left, _LOOK_AGAIN))
                 self._settle()
         finally:
             self._waiting -= 1
         return None
+
+    def _queue_is_full(self) -> bool:
+        return self._waiting + len(self._wakers) >= self._limits.max_queue
+
+    def queue_up(self, wake: Callable[[], object], again: bool = False) -> bool:
+        """Wait without a thread: `wake` is called, once, when there is a place to ask for. False: the queue is full.
+
+        Whoever was woken asks with `admit`, and tells `leave_queue` whether the place was taken. `again`: it was taken
+        by somebody else, and the caller keeps its turn.
+        """
+        with self._lock:
+            self._settle()
+            if self._in_flight < self._limits.max_in_flight:
+                wake()
+            elif again:
+                self._wakers.appendleft(wake)
+            elif self._queue_is_full():
+                return False
+            else:
+                self._wakers.append(wake)
+        return True
+
+    def leave_queue(self, wake: Callable[[], object], took: bool) -> None:
+        """The end of `queue_up`; a place that was offered and not taken is offered to the next in the queue."""
+        with self._lock:
+            if wake in self._wakers:
+                self._wakers.remove(wake)
+            elif not took and self._in_flight < self._limits.max_in_flight:
+                self._call_next()
+
+    def _call_next(self) -> None:
+        if self._wakers:
+            self._wakers.popleft()()
 
     def _wake(self) -> None:
         with self._lock:
@@ -205,6 +241,7 @@ class Health:
             if outcome is not None:
                 self._learn(outcome, lease.probe)
             self._room.notify()
+            self._call_next()
 
     def _learn(self, outcome: Outcome, probe: bool) -> None:
         rule = outcome.rule

@@ -68,20 +68,23 @@ class Threads:
         if self._pid != os.getpid():
             self._reset()
         with self._lock:
-            start = self._idle == 0 and self._made < self._most
+            late = self._closed
+            start = not late and self._idle == 0 and self._made < self._most
             if start:
                 self._made += 1
             else:
                 self._idle -= 1
+        if late:  # the threads may have gone, and somebody awaits this
+            threading.Thread(target=job, name=f"{self._name}-late", daemon=True).start()
+            return
         self._jobs.put(job)
         if start:
             threading.Thread(target=_work, args=(self, self._jobs), name=f"{self._name}-{self._made}", daemon=True).start()
 
-    def idle(self) -> bool:
-        """Note that a thread is idle; False: it shall end."""
+    def idle(self) -> None:
+        """Note that a thread is idle."""
         with self._lock:
             self._idle += 1
-            return not self._closed
 
 
 def _work(threads: Threads, jobs: queue.SimpleQueue[_Job | None]) -> None:
@@ -91,8 +94,7 @@ def _work(threads: Threads, jobs: queue.SimpleQueue[_Job | None]) -> None:
             return
         job()
         del job
-        if not threads.idle():
-            return
+        threads.idle()
 
 
 def _deliver(future: asyncio.Future[Any], result: Any, error: BaseException | None, discard: Any) -> None:

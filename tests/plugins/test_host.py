@@ -173,13 +173,13 @@ def test_two_entry_points_of_one_name_are_both_named(site: Site) -> None:
     assert not {"module_one", "module_two"} & set(sys.modules)
 
 
-@pytest.mark.parametrize("name", [*BUILT_IN, "defaults"])
+@pytest.mark.parametrize("name", [*BUILT_IN])
 def test_a_built_in_name_is_never_given_away(site: Site, name: str) -> None:
     """A claim on it is quarantined without being imported, and the built-in keeps working."""
     site.install("thief", {name: "thief_module"}, thief_module="raise AssertionError('imported')")
     made = cnroute.PluginHost()
     found = problem(made, name)
-    assert "built-in" in found.reason or name == "defaults"
+    assert "built-in" in found.reason
     router = cnroute.Router(
         [cnroute.Deployment("a", "dashscope", "qwen-plus", api_key="k-123456")],
         plugins=made,
@@ -190,6 +190,18 @@ def test_a_built_in_name_is_never_given_away(site: Site, name: str) -> None:
     registered = cnroute.PluginHost(autoload=False)
     registered.register(ToyProvider(name), name)
     assert len(registered.problems) == 1
+
+
+def test_the_defaults_cannot_be_pushed_aside_by_a_name() -> None:
+    """A plugin called `defaults` is one like any other."""
+
+    class Observer:
+        @cnroute.hookimpl
+        def observe(self) -> None: ...
+
+    made = host(ToyProvider())
+    made.register(Observer(), "defaults")
+    assert raised(Toy([(502, "")], plugins=made, names="a").chat).kind == "server_error"
 
 
 def test_blocked_and_unlisted_plugins_are_never_imported(site: Site) -> None:
@@ -496,7 +508,7 @@ class TestOtherHooks:
         class Prices:
             @cnroute.hookimpl
             def load_prices(self) -> Any:
-                yield ("toy", "toy-1", cnroute.Price("CNY", "5", "5"))
+                return [("toy", "toy-1", cnroute.Price("CNY", "5", "5"))]
 
         models = (cnroute.ModelInfo("toy-1", price=own), cnroute.ModelInfo("toy-2", price=own))
         toy = Toy(

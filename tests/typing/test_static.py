@@ -33,4 +33,4 @@ def test_users_programs_have_strict_types(program: str) -> None:
 
 def test_the_tree_is_clean() -> None:
     """`ruff check` finds nothing."""
-    run("ruff", "check", "--no-cache", ROOT)
+    run("ruff", "check", "--no-cache", "--output-format", "concise", ROOT)

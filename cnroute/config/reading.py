@@ -1,11 +1,9 @@
-"""Settings from a TOML file, a mapping or the environment, as the arguments of a router.
+"""A document into a router's arguments, with everything that is wrong with it.
 
 Rules of this file
-- Every problem is found and reported at once, each with file, key and reason; unknown keys come with a suggestion.
 - What a value may be is said where the value lives (`Deployment`, `Timeouts`, `Price`, ...): each key is tried on its
   own there, so that one wrong key hides no other. Types are strict: text never becomes a number, null never text.
 - `{ env = "NAME" }` and `{ file = "PATH" }` stand for whole values only. Nothing is evaluated, imported or unpickled.
-- The environment is read here and by the command line only, and only when `from_env` or a reference asks for it.
 """
 
 from __future__ import annotations
@@ -25,7 +23,7 @@ import attrs
 import cattrs
 
 from cnroute.arguments import make_request
-from cnroute.deployments import TLS, Deployment, ProviderInfo, RateLimit, Route, Secret
+from cnroute.deployments import TLS, Deployment, RateLimit, Route, Secret
 from cnroute.errors import BadRequestError, ConfigurationError, Problem
 from cnroute.failures import FailureKind
 from cnroute.money import Price, Tier
@@ -36,46 +34,11 @@ from cnroute.settings import Breaker, Limits, Retries, Timeouts
 
 LOG = logging.getLogger("cnroute.config")
 
-CONFIG = "CNROUTE_CONFIG"
-LOAD_PLUGINS = "CNROUTE_LOAD_PLUGINS"
-BLOCK_PLUGINS = "CNROUTE_BLOCK_PLUGINS"
-KEY_FILE = "DASHSCOPE_API_KEY_FILE_PATH"
-KEY_FILE_AT_HOME = "~/.dashscope/api_key"
-
 T = TypeVar("T")
 Path_ = tuple[str, ...]
 _Read = Callable[[Any, Any, Path_], Any]
 
-
-def router_arguments(config: str | os.PathLike[str] | Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of `Router(...)` that a TOML file (its path) or a mapping of the same structure describes.
-
-    Raises ConfigurationError with every problem at once. Where there are some, the router's own checks of the
-    sound part are asked as well.
-    """
-    reader = Reader(*_document(config))
-    arguments = reader.arguments()
-    if reader.problems:
-        reader.check_names(PluginHost())
-        reader.join(_router_problems(_sound(arguments)))
-        raise ConfigurationError(reader.problems)
-    return arguments
-
-
-def problems_of(config: str | os.PathLike[str] | Mapping[str, Any], plugins: PluginHost | None = None) -> list[Problem]:
-    """Everything that is wrong with a configuration; an empty list when a router can be made of it."""
-    try:
-        arguments = router_arguments(config)
-    except ConfigurationError as error:
-        return list(error.problems)
-    file = None if isinstance(config, Mapping) else os.fspath(config)
-    return [attrs.evolve(problem, file=problem.file or file) for problem in _router_problems({**arguments, "plugins": plugins})]
-
-
-# -- reading the document --------------------------------------------------------------------------------
-
-
-def _document(config: Any) -> tuple[Mapping[str, Any], str | None]:
+def document(config: Any) -> tuple[Mapping[str, Any], str | None]:
     """The structure, and the name of the file that it comes from."""
     if isinstance(config, Mapping):
         return config, None
@@ -641,163 +604,10 @@ def _names_of(section: Any) -> list[str]:
     return list(section) if isinstance(section, Mapping) else []
 
 
-def _all_targets(route: Route) -> Iterable[str]:
+def all_targets(route: Route) -> Iterable[str]:
     """Every name below a route."""
     for target in route.targets:
         if isinstance(target, Route):
-            yield from _all_targets(target)
+            yield from all_targets(target)
         else:
             yield target
-
-
-# -- the router's own checks -----------------------------------------------------------------------------
-
-
-def _sound(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments without the routes that lean on what is not sound."""
-    routes = dict(arguments["routes"])
-    declared = {deployment.name for deployment in arguments["deployments"]}
-    while True:
-        broken = [
-            name for name, route in routes.items()
-            if any(target not in declared and target not in routes for target in _all_targets(route))
-        ]
-        if not broken:
-            return {**arguments, "routes": routes}
-        for name in broken:
-            del routes[name]
-
-
-def _router_problems(arguments: Mapping[str, Any]) -> list[Problem]:
-    """What a router says of these arguments, beside names of targets: those are checked here."""
-    from cnroute.router import Router
-
-    if not arguments["deployments"]:
-        return []
-    try:
-        Router(**arguments).close()
-    except ConfigurationError as error:
-        return [problem for problem in error.problems if not problem.reason.startswith("there is no deployment or route")]
-    return []
-
-
-# -- the environment -------------------------------------------------------------------------------------
-
-
-def plugin_host() -> PluginHost:
-    """The plugins that the environment asks for: CNROUTE_LOAD_PLUGINS and CNROUTE_BLOCK_PLUGINS."""
-    wanted = os.environ.get(LOAD_PLUGINS)
-    load = None if wanted is None else _names(wanted)
-    return PluginHost(autoload=load is None or bool(load), load=load, block=_names(os.environ.get(BLOCK_PLUGINS, "")))
-
-
-def _names(text: str) -> list[str]:
-    return [name for name in re.split(r"[\s,]+", text) if name]
-
-
-def environment_arguments() -> dict[str, Any]:
-    """The arguments of `Router(...)` that the environment describes.
-
-    With CNROUTE_CONFIG those of that file, else one account for each provider whose key is set. Raises
-    ConfigurationError when there is no key at all.
-    """
-    host = plugin_host()
-    file = os.environ.get(CONFIG)
-    if file:
-        return {**router_arguments(file), "plugins": host}
-    problems: list[Problem] = []
-    accounts = {}
-    for source in key_sources(host):
-        if source.secret is not None and not source.missing:
-            try:
-                accounts[source.provider] = _account(source)
-            except ConfigurationError as error:
-                problems += [Problem(problem.key, f"{source.provider}: {problem.reason}") for problem in error.problems]
-    if not accounts and not problems:
-        problems.append(Problem("api_key", _NO_KEY))
-    if problems:
-        raise ConfigurationError(problems)
-    return {"deployments": (), "routes": {}, "plugins": host, "_accounts": accounts}
-
-
-_NO_KEY = "no key is set; set DASHSCOPE_API_KEY or MINIMAX_API_KEY, or CNROUTE_CONFIG to the path of a configuration"
-
-
-@attrs.frozen
-class KeySource:
-    """Where a provider's key was looked for, and what was found there; never the key itself."""
-
-    provider: str
-    looked: tuple[str, ...]
-    secret: Secret | None
-    info: ProviderInfo = attrs.field(repr=False)
-    missing: tuple[str, ...] = ()
-    """The variables of required options that are not set."""
-
-
-def key_sources(host: PluginHost) -> list[KeySource]:
-    """For every provider of `host` that needs a key: where its key comes from."""
-    found = []
-    for name in host.providers():
-        try:
-            info = host.provider(name).info
-        except ConfigurationError:
-            continue  # `host.problems` names it
-        if "api_key" in info.env:
-            places = _places(info)
-            here = next((Secret(place) for place in places if _there(place)), None)
-            looked = tuple(f"{kind} {where}" for place in places for kind, where in place.items())
-            needed = [info.env[option] for option in info.required if option in info.env]
-            found.append(KeySource(name, looked, here, info, tuple(name for name in needed if not os.environ.get(name))))
-    return found
-
-
-def _places(info: ProviderInfo) -> list[dict[str, str]]:
-    """Where a provider's users keep their key, in the order in which the vendor's own SDK looks."""
-    places = [{"env": info.env["api_key"]}]
-    if info.env["api_key"] == "DASHSCOPE_API_KEY":
-        file = os.environ.get(KEY_FILE)
-        places.append({"file": file or KEY_FILE_AT_HOME})
-    return places
-
-
-def _there(place: Mapping[str, str]) -> bool:
-    if "env" in place:
-        return bool(os.environ.get(place["env"]))
-    return place["file"] != KEY_FILE_AT_HOME or Path(KEY_FILE_AT_HOME).expanduser().is_file()
-
-
-def _account(source: KeySource) -> Deployment:
-    """A deployment of a provider without a model: `provider/model` fills it in."""
-    env = source.info.env
-    if source.secret is not None:
-        source.secret.reveal()
-    options = {name: os.environ[env[name]] for name in source.info.options if name in env and os.environ.get(env[name])}
-    url = os.environ.get(env.get("base_url", ""), "")
-    return Deployment(
-        source.provider, source.provider, "-", api_key=source.secret, options=options,
-        base_url=_base_url(url, source.info) if url else None,
-    )
-
-
-def _base_url(text: str, info: ProviderInfo) -> str:
-    """A base URL from a variable that holds a URL or a bare host; without a path the vendor's own is added."""
-    url = text.strip().rstrip("/")
-    if "://" not in url:
-        local = re.match(r"(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:|/|$)", url)
-        url = f"{'http' if local else 'https'}://{url}"
-    if "/" not in url.partition("://")[2]:
-        own = re.sub(r"^[a-z]+://[^/]*", "", info.base_url)
-        url += own.rstrip("/")
-    return url
-
-
-def base_urls(arguments: Mapping[str, Any], host: PluginHost) -> list[str]:
-    """Where the deployments and accounts in a router's arguments would be called."""
-    found = []
-    for deployment in (*arguments["deployments"], *arguments.get("_accounts", {}).values()):
-        try:
-            found.append(deployment.base_url or host.provider(deployment.provider).info.base_url)
-        except ConfigurationError:
-            continue  # an unknown provider has no address
-    return list(dict.fromkeys(found))
