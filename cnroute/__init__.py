@@ -90,6 +90,8 @@ if TYPE_CHECKING:
     from cnroute.settings import Limits as Limits
     from cnroute.settings import Retries as Retries
     from cnroute.settings import Timeouts as Timeouts
+    from cnroute.transports import ByteStream as ByteStream
+    from cnroute.transports import Transport as Transport
     from cnroute.transports.urllib3 import Urllib3Transport as Urllib3Transport
 
 _HOMES = {
@@ -112,6 +114,7 @@ _HOMES = {
     "routing.deadline": "Deadline",
     "routing.plan": "Candidate Excluded Plan",
     "settings": "Breaker Limits Retries Timeouts",
+    "transports": "ByteStream Transport",
     "transports.urllib3": "Urllib3Transport",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}

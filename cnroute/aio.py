@@ -190,7 +190,8 @@ async def _wait_for_place(effect: Admit, full: Refusal, clock: Any) -> Lease | R
     health, deadline = effect.place.health, effect.deadline
     turn = _Turn(asyncio.get_running_loop())
     deadline.on_cancel(turn.call)
-    until, answer = clock.monotonic() + min(deadline.limits.pool, deadline.remaining()), full
+    until = clock.monotonic() + min(deadline.limits.pool, deadline.remaining())
+    answer: Lease | Refusal = full
     try:
         while answer is full and not deadline.cancelled and health.queue_up(turn.call, again=turn.called):
             async with asyncio.timeout(until - clock.monotonic()):

@@ -7,6 +7,7 @@ Rules of this file
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Self
 
@@ -129,3 +130,21 @@ def charset_of(headers: Mapping[str, str]) -> str:
     kind = headers.get("content-type") or headers.get("Content-Type") or ""
     _, _, name = kind.lower().partition("charset=")
     return _CHARSETS.get(name.split(";")[0].strip(" \"'"), "utf-8")
+
+
+def header_request_id(headers: Mapping[str, str]) -> str | None:
+    """The vendor's id of the exchange from the headers `Trace-Id` or `x-request-id`, if there is one."""
+    return headers.get("trace-id") or headers.get("x-request-id") or None
+
+
+def positive_seconds(value: object) -> float | None:
+    """A Retry-After of seconds, whole or decimal; None for anything else (dates need a clock: the router's)."""
+    if not isinstance(value, str) or not re.fullmatch(r"\s*\d{1,9}(\.\d{1,9})?\s*", value):
+        return None
+    return float(value)
+
+
+def header_retry_after(headers: Mapping[str, str]) -> float | None:
+    """The seconds in `retry-after-ms` or `Retry-After`; dates are left to the router, which has a clock."""
+    precise = positive_seconds(headers.get("retry-after-ms"))
+    return precise / 1000 if precise is not None else positive_seconds(headers.get("retry-after"))

@@ -18,7 +18,15 @@ from cnroute.deployments import Deployment
 from cnroute.errors import UnsupportedRequestError, error_for
 from cnroute.events import ToolCallDelta
 from cnroute.failures import Failure, FailureKind, clean_text
-from cnroute.http import Headers, HttpRequest, HttpResponse, SecretText
+from cnroute.http import (
+    Headers,
+    HttpRequest,
+    HttpResponse,
+    SecretText,
+    header_request_id,
+    header_retry_after,
+    positive_seconds,
+)
 
 __all__ = [
     "Headers", "HttpRequest", "HttpResponse", "JsonError", "Range", "SecretText", "by_status", "clean_text", "data_of",
@@ -58,24 +66,6 @@ def by_status(status: int) -> FailureKind | None:
     if status < 400:
         return K.REDIRECT
     return _STATUS.get(status, K.BAD_REQUEST if status < 500 else K.SERVER_ERROR)
-
-
-def header_request_id(headers: Mapping[str, str]) -> str | None:
-    """The vendor's id of the exchange from the headers `Trace-Id` or `x-request-id`, if there is one."""
-    return headers.get("trace-id") or headers.get("x-request-id") or None
-
-
-def positive_seconds(value: object) -> float | None:
-    """A Retry-After of seconds, whole or decimal; None for anything else (dates need a clock: the router's)."""
-    if not isinstance(value, str) or not re.fullmatch(r"\s*\d{1,9}(\.\d{1,9})?\s*", value):
-        return None
-    return float(value)
-
-
-def header_retry_after(headers: Mapping[str, str]) -> float | None:
-    """The seconds in `retry-after-ms` or `Retry-After`; dates are left to the router, which has a clock."""
-    precise = positive_seconds(headers.get("retry-after-ms"))
-    return precise / 1000 if precise is not None else positive_seconds(headers.get("retry-after"))
 
 
 def masked(text: str, deployment: Deployment) -> str:

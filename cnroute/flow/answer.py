@@ -20,9 +20,8 @@ from cnroute.chat import ChatCompletion, Source, ToolCall, Usage
 from cnroute.errors import CallError, ConfigurationError
 from cnroute.events import FINISH_REASONS
 from cnroute.failures import Failure, FailureKind, clean_text
-from cnroute.http import HttpResponse
+from cnroute.http import HttpResponse, header_request_id, positive_seconds
 from cnroute.routing.plan import Place
-from cnroute.wire import header_request_id, positive_seconds
 
 K = FailureKind
 _MAX_RETRY_AFTER = 10 * 365 * 86400

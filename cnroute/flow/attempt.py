@@ -19,10 +19,9 @@ from cnroute.flow.answer import AttemptFailed, answer_of, completed
 from cnroute.flow.assemble import completion_of
 from cnroute.flow.effects import Effect, Open, Read, Send
 from cnroute.flow.stream import Reading, StreamFailed
-from cnroute.http import HttpRequest, HttpResponse
+from cnroute.http import HttpRequest, HttpResponse, header_request_id
 from cnroute.routing.deadline import Clock, Deadline
 from cnroute.routing.plan import Step
-from cnroute.wire import header_request_id
 
 K = FailureKind
 
@@ -47,7 +46,6 @@ class Run:
     deadline: Deadline
     call_ends: float
     clock: Clock
-    wall: float
     status: int | None = None
     reading: Reading | None = None
     committed_at: float | None = None
@@ -94,7 +92,7 @@ def plain(run: Run) -> Generator[Effect, Any, ChatCompletion]:
     """Send the request and read the whole answer."""
     response = yield Send(run.step.place, run.request, run.deadline)
     run.status = response.status
-    return answer_of(run.step.place, response, run.wall)
+    return answer_of(run.step.place, response, run.clock.time())
 
 
 def streamed(run: Run, given: list[Delta]) -> Generator[Effect, Any, ChatCompletion]:
@@ -114,7 +112,7 @@ def streamed(run: Run, given: list[Delta]) -> Generator[Effect, Any, ChatComplet
         return _whole_answer(run, reading, head) if reading.whole is not None else _end(reading, head)
     except StreamFailed as failed:
         failure = attrs.evolve(failed.failure, request_id=failed.failure.request_id or state.request_id)
-    raise AttemptFailed(completed(failure, run.step.place, head.status, head.headers, run.wall))
+    raise AttemptFailed(completed(failure, run.step.place, head.status, head.headers, run.clock.time()))
 
 
 def _read(run: Run, reading: Reading) -> Generator[Effect, Any, None]:
@@ -132,7 +130,9 @@ def _read(run: Run, reading: Reading) -> Generator[Effect, Any, None]:
         reading.feed(data)
         if reading.committed and run.committed_at is None:
             run.committed_at = run.clock.monotonic()
-            run.deadline.at = run.call_ends
+            run.share_ends = run.call_ends
+            if not ending:
+                run.deadline.at = run.call_ends
         if reading.finished and not ending:
             ending = True
             _hurry(run, _AFTER_FINISH)
@@ -157,7 +157,7 @@ def _end(reading: Reading, head: Any) -> ChatCompletion:
 def _whole_answer(run: Run, reading: Reading, head: Any) -> ChatCompletion:
     """A complete answer to a stream request: read as such, and handed out as one delta."""
     body = reading.whole or b""
-    completion = answer_of(run.step.place, HttpResponse(head.status, head.headers, body), run.wall)
+    completion = answer_of(run.step.place, HttpResponse(head.status, head.headers, body), run.clock.time())
     reading.usage = completion.usage
     calls = tuple(
         ToolCallDelta(index, call.id, call.name, call.arguments) for index, call in enumerate(completion.tool_calls)

@@ -95,6 +95,9 @@ def _pursue(call: Call) -> Flow:
             pursuit.refused(move.step, lease)
             _skipped(call, move.step, lease.reason, lease.detail)
             continue
+        if not pursuit.may_go_on():  # waiting for a place took the time
+            lease.end()
+            continue
         completion = yield from _try(call, move.step, request, deadline, lease, pursuit)
         if completion is not None:
             return completion
@@ -145,7 +148,7 @@ def _try(
 ) -> Generator[Effect, Any, ChatCompletion | None]:
     """One attempt: the completion, or None when the pursuit may go on. Raises the call's error."""
     started, wall = call.clock.monotonic(), call.clock.time()
-    run = attempts.Run(step, request, deadline, call.deadline_at, call.clock, wall)
+    run = attempts.Run(step, request, deadline, call.deadline_at, call.clock)
     _started(call, step)
     try:
         completion = yield from attempts.streamed(run, call.given) if call.stream else attempts.plain(run)
@@ -190,6 +193,8 @@ def _failed(
 ) -> None:
     committed = run.reading is not None and run.reading.committed
     if committed:
+        pursuit.stop()
+    if committed or (run.reading is not None and run.reading.usage is not None):  # reliability S3: a delta or tokens seen
         failure = attrs.evolve(failure, billing="billed")
     elif failure.kind in _FROM_OUTSIDE and run.deadline.written is not None:
         failure = attrs.evolve(failure, billing="unknown")
@@ -238,10 +243,10 @@ def _record(
 def _abandoned(call: Call, step: Step, run: attempts.Run, started: float, wall: float, lease: Lease) -> None:
     """The consumer left in the middle of an attempt: it is recorded as cancelled, and paid for if it had begun."""
     committed = run.reading is not None and run.reading.committed
-    failure = Failure(K.CANCELLED, "the consumer left", billing="billed" if committed else "unknown")
+    usage = run.reading.usage if run.reading is not None else None
+    failure = Failure(K.CANCELLED, "the consumer left", billing="billed" if committed or usage is not None else "unknown")
     lease.end(None)
     deployment = step.place.deployment
-    usage = run.reading.usage if run.reading is not None else None
     cost = attempt_cost(step.place, _request(step), usage, None)
     call.attempts.append(
         Attempt(

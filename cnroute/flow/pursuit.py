@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 K = FailureKind
 _LEAST = 0.5
-# What an attempt takes beyond its share before the next one can start, as a part of the call's total.
+# What an attempt takes beyond its share before the next one can start, as a part of the call's total (of 1 s at most).
 _HAIR = 0.04
 # Refused for one kind by every deployment, a call raises that kind's own class (contract, section 3).
 _OWN_CLASS = {kind.value: kind for kind in K} | {"full": K.LOCAL_OVERLOAD}
@@ -79,6 +79,10 @@ class Pursuit:
             self._untried = [other for other in self._untried if _larger(other, step)]
             self._seen = {name: other for name, other in self._seen.items() if other is seen or _larger(other.step, step)}
 
+    def stop(self) -> None:
+        """Nothing may follow the attempt that runs: its text was handed out."""
+        self._stopped = True
+
     def refused(self, step: Step, refusal: Refusal) -> None:
         """`step` was not admitted."""
         self._tried(step).refusal = refusal
@@ -98,12 +102,13 @@ class Pursuit:
 
     def decision(self, failure: Failure) -> str:
         """What follows the attempt that just failed, in one word: `next`, `again` or `stop`."""
-        if self._stopped or not self._may_go_on():
+        if self._stopped or not self.may_go_on():
             return "stop"
         if self._untried:
             return "next"
         self._next = self._waiting_move()
         if self._next is None:
+            self._stopped = True  # or a second draw of the back-off could decide otherwise
             return "stop"
         return "again" if self._seen[self._next.step.place.deployment.name].times else "next"
 
@@ -112,7 +117,7 @@ class Pursuit:
     def next_move(self) -> Move:
         """The next candidate. Raises the call's error when there is none."""
         decided, self._next = self._next, None
-        if self._stopped or not self._may_go_on():
+        if self._stopped or not self.may_go_on():
             raise self._error()
         if self._untried:
             return Move(self._untried[0])
@@ -139,7 +144,7 @@ class Pursuit:
 
     def _with_a_hair(self, share: float, left: float) -> float:
         """`share`, shortened where it would leave the next attempt a hair less than it needs to start (totals up to 1 s)."""
-        hair = _HAIR * self._call.total
+        hair = _HAIR * min(1.0, self._call.total)
         most = left - self._least() - hair
         return most if 0 < share - most <= 2 * hair else share
 
@@ -154,7 +159,8 @@ class Pursuit:
         paid = sum(1 for attempt in self._call.attempts if attempt.billing != "none")
         return min(self._retries.max_attempts - len(self._call.attempts), self._retries.max_paid_attempts - paid)
 
-    def _may_go_on(self) -> bool:
+    def may_go_on(self) -> bool:
+        """Whether an attempt may start now: within the limits of attempts and money, and with enough time left."""
         if self._attempts_left() < 1:
             return False
         return self._call.remaining() >= self._least()

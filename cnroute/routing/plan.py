@@ -7,7 +7,7 @@ Rules of this file
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -156,13 +156,15 @@ class Step:
     input_tokens: int
     most: int
     request: ChatRequest | None = None
+    usual: float | None = None
+    """How long answers usually are: of this deployment, else of the others of the route."""
     _cost: Any = attrs.field(default=(), init=False)
 
     @property
     def cost(self) -> Cost | None:
         """What the request will cost about; worked out when it is first asked for."""
         if self._cost == ():
-            self._cost = expected_cost(self.place, self.most, self.input_tokens, self.health)
+            self._cost = expected_cost(self.place, self.most, self.input_tokens, self.usual)
         return self._cost  # type: ignore[no-any-return]
 
 
@@ -255,8 +257,18 @@ def make_walk(
             out.append(excluded(place, *found))
         else:
             steps[place.deployment.name] = Step(place, place.health.snapshot(), own, most(place))
+    _compare(steps.values())
     ordered = _order(course.group, steps, Context(random, stream, request))
     return Walk(course, ordered, out, count)
+
+
+def _compare(steps: Collection[Step]) -> None:
+    """Make costs comparable: who was never measured is expected to answer as long as the others do."""
+    known = [step.health.output_tokens for step in steps if step.health.output_tokens is not None]
+    if known:
+        mean = sum(known) / len(known)
+        for step in steps:
+            step.usual = step.health.output_tokens if step.health.output_tokens is not None else mean
 
 
 def _counted(place: Place, request: ChatRequest, estimate: int) -> int | str:
@@ -320,12 +332,12 @@ def _members(member: Place | Group, steps: Mapping[str, Step], context: Context)
     return [step] if step else []
 
 
-def expected_cost(place: Place, most: int, count: int, health: Snapshot) -> Cost | None:
+def expected_cost(place: Place, most: int, count: int, output_tokens: float | None) -> Cost | None:
     """What the request will cost about, in the router's currency: from the expected to the largest answer."""
     price = place.deployment.price
     if price is None or place.rate is None or not price.known:
         return None
-    usual = min(most, round(health.output_tokens)) if health.output_tokens is not None else most
+    usual = min(most, round(output_tokens)) if output_tokens is not None else most
     cost = price.of(count, usual)
     if cost is None:
         return None

@@ -369,6 +369,47 @@ def test_ninety_calls_at_once(vendor: Emulator) -> None:
     on_a_loop(vendor, scenario)
 
 
+@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize(("limits", "least"), [({"max_queue": 0}, 0.0), ({}, 0.1)], ids=["no-queue", "a-full-house"])
+def test_no_place_within_the_time_for_it(vendor: Emulator, world: str, limits: dict[str, int], least: float) -> None:
+    """The queue in front of a deployment is bounded and timed: `local_overload`, and nothing is sent."""
+
+    async def scenario(router: Any) -> None:
+        first = router.stream(QUESTION, model="v2")
+        await first.start()
+        seen = await ask(router, False, model="v2")
+        assert type(seen.error) is cnroute.LocalOverloadError
+        assert (seen.error.billing, seen.attempts) == ("none", ())
+        assert least <= seen.seconds < least + SOON
+        assert "".join([delta.text async for delta in first]) == vendor.answer(QUESTION)
+        assert (await ask(router, False, model="v2")).reply.text == vendor.answer(QUESTION)
+        assert_at_rest(router)
+
+    place = deployment("v2", vendor, limits=cnroute.Limits(max_in_flight=1, **limits), timeouts=cnroute.Timeouts(pool=0.1))
+    WORLDS[world](scenario, [place])
+    assert len(vendor.requests) == 2
+
+
+def test_who_waits_for_a_place_is_in_nobodys_way(vendor: Emulator) -> None:
+    """Tasks in the queue hold no thread: the call that has the place goes on reading, then they get theirs in turn."""
+
+    async def scenario(router: Any) -> None:
+        first = await router.stream(QUESTION, model="v2").start()
+        waiting = [asyncio.create_task(router.chat(f"问题{number}", model="v2")) for number in range(5)]
+        await asyncio.sleep(0.05)
+        begun = time.monotonic()
+        assert "".join([delta.text async for delta in first]) == vendor.answer(QUESTION)
+        answers = [reply.text for reply in await asyncio.gather(*waiting)]
+        assert time.monotonic() - begun < 2
+        assert answers == [vendor.answer(f"问题{number}") for number in range(5)]
+        assert_at_rest(router)
+
+    vendor.script("MiniMax-Text-01", ["stream_slow:0.01"])
+    WORLDS["async"](scenario, [deployment("v2", vendor, limits=cnroute.Limits(max_in_flight=1))])
+    asked = [entry.body["messages"][-1]["content"] for entry in vendor.requests]
+    assert asked == [QUESTION, *(f"问题{number}" for number in range(5))]
+
+
 # -- without a word --------------------------------------------------------------------------------------
 
 

@@ -35,12 +35,13 @@ DASHSCOPE_TABLE = """
 400 | InvalidURL UnsupportedOperation | bad_request | no | Wrong.
 401 | InvalidApiKey invalid_api_key | auth | no | Invalid API-key provided.
 401 | NOT_AUTHORIZED | permission | no | Access denied: workspace.
-403 | AccessDenied AccessDenied.Unpurchased Model.AccessDenied App.AccessDenied Workspace.AccessDenied | permission | no | Access denied.
+403 | AccessDenied AccessDenied.Unpurchased Model.AccessDenied | permission | no | Access denied.
+403 | App.AccessDenied Workspace.AccessDenied | permission | no | Access denied.
 403 | AllocationQuota.FreeTierOnly | quota | no | The free tier of the model has been exhausted.
 408 500 | RequestTimeOut | vendor_timeout | yes | Request timed out, please try again later.
 413 | BadRequest.TooLarge | request_too_large | no | Payload Too Large
 429 | Throttling Throttling.RateQuota LimitRequests Throttling.BurstRate | rate_limit | yes | Requests rate limit exceeded.
-429 | Throttling.AllocationQuota insufficient_quota | rate_limit | yes | Allocated quota exceeded, please increase your quota limit.
+429 | Throttling.AllocationQuota insufficient_quota | rate_limit | yes | Allocated quota exceeded, please increase it.
 429 | Throttling.AllocationQuota | quota | no | Free allocated quota exceeded.
 429 | CommodityNotPurchased PrepaidBillOverdue PostpaidBillOverdue | quota | no | The bill is overdue.
 500 | InternalError InternalError.Algo SystemError ModelServiceFailed InvokePluginFailed | server_error | yes | An internal error.

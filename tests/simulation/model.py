@@ -5,11 +5,11 @@ from __future__ import annotations
 from cnroute.settings import Breaker
 
 # contract, section 4, last column
-COUNTS = frozenset(
-    "dns_error connect_error connect_timeout tls_error tls_timeout server_error vendor_timeout write_timeout "
-    "first_byte_timeout first_token_timeout idle_timeout connection_lost protocol_error decode_error bad_response "
-    "response_too_large redirect".split()
-)
+COUNTS = frozenset((
+    "dns_error", "connect_error", "connect_timeout", "tls_error", "tls_timeout", "server_error", "vendor_timeout",
+    "write_timeout", "first_byte_timeout", "first_token_timeout", "idle_timeout", "connection_lost", "protocol_error",
+    "decode_error", "bad_response", "response_too_large", "redirect",
+))
 THROTTLED = frozenset(("rate_limit", "overloaded"))
 COOLED = {"auth": 60, "permission": 60, "tls_verify": 60, "quota": 600, "model_not_found": 600}
 

@@ -31,10 +31,11 @@ PIECES = ("好", "的", "hello ", "世界\u2028", "naïve ", "\\u0000 ", "data: 
 
 @attrs.define
 class Event:
-    """One event of a stream: its bytes, after how many of them it counts, and what it does."""
+    """One event of a stream: its bytes, after how many of them it counts (at the end of the body), what it does."""
 
     data: bytes
     at: int
+    whole: int
     does: tuple[tuple[str, Any], ...] = ()
 
 
@@ -53,6 +54,7 @@ class Answer:
     kind: str | None = None
     billing: str = ""
     retry_after: float | None = None
+    until: int | None = None
 
 
 def dumps(value: Any) -> bytes:
@@ -61,12 +63,12 @@ def dumps(value: Any) -> bytes:
 
 def frame(value: Any, *does: tuple[str, Any], before: str = "", gap: str = "\n\n") -> Event:
     head = before.encode() + b"data: " + dumps(value)
-    return Event(head + gap.encode(), len(head) + gap.index("\n") + 1, does)
+    return Event(head + gap.encode(), len(head) + gap.index("\n") + 1, len(head), does)
 
 
 def junk_event() -> Event:
     data = b'data: {"output": \n\n'
-    return Event(data, len(data), (("error", "bad_response"),))
+    return Event(data, len(data), 6, (("error", "bad_response"),))
 
 
 def words(rng: random.Random, mark: str) -> list[str]:
@@ -175,7 +177,7 @@ def _stream_v2(pieces: list[str], thoughts: list[str], finish: str, tokens: int 
     events += [frame(_v2_frame({"content": each}), ("text", each)) for each in pieces]
     whole = _plain_v2(Answer("".join(pieces), "".join(thoughts), finish, tokens))
     events.append(frame(whole, ("finish", finish), *_usage_event(tokens)))
-    return [*events, Event(b"data: [DONE]\n\n", 13, (("done", None),))] if rng.random() < 0.5 else events
+    return [*events, Event(b"data: [DONE]\n\n", 13, 12, (("done", None),))] if rng.random() < 0.5 else events
 
 
 def _stream_pro(pieces: list[str], thoughts: list[str], finish: str, tokens: int | None, rng: random.Random) -> list[Event]:
