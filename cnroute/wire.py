@@ -5,7 +5,6 @@ Public: a stranger's provider uses the same helpers as the built-in ones.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
