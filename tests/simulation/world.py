@@ -112,6 +112,7 @@ class Exchange:
     left: bool = False
     closed: bool = True
     number: int = 0
+    over_at: float = 0.0
 
 
 @attrs.define(eq=False)
@@ -347,7 +348,9 @@ class World:
         self.must(before.count(name) < 2, "same deployment", f"{name} is asked for the third time")
         untried = [target for target in call.targets if target not in call.seen]
         if name in before:
-            kind = [each.failure.kind.value for each in call.attempts if each.deployment == name][-1]
+            failure = [each.failure for each in call.attempts if each.deployment == name][-1]
+            kind, over = failure.kind.value, [each.over_at for each in call.exchanges if each.deployment == name][-1]
+            self.must(now >= over + (failure.retry_after or 0.0) - TICK, "retry_after", f"{now - over:.3f} s, not {failure.retry_after}")
             self.must(kind in AGAIN, "same deployment", f"{name} is asked again after {kind}")
             self.must(not untried, "same deployment", f"{name} is asked again although {untried} were not tried")
         if call.attempts:
@@ -641,6 +644,7 @@ class World:
             call.seen.append(attempt.deployment)
             return
         exchange = call.exchanges[-1]
+        exchange.over_at = self.clock.monotonic()
         wanted, committed, tokens, _ = self._expected(exchange)
         if wanted is None and kind == "cancelled" and call.stream:  # the consumer left after the end mark, before the end
             wanted = "cancelled"
