@@ -56,15 +56,19 @@ def answer_of(place: Place, response: HttpResponse, wall: float) -> ChatCompleti
 
 def _lie(made: ChatCompletion) -> str | None:
     """What a completion says that it may not, or None: authors forget that vendors send null."""
-    rules = (
-        (isinstance(made.text, str), "text is no str"),
-        (isinstance(made.reasoning, str), "reasoning is no str"),
-        (isinstance(made.usage, Usage | None), "usage is no Usage"),
-        (made.finish_reason in FINISH_REASONS, "finish_reason is none of the four words"),
-        (all(isinstance(call, ToolCall) for call in made.tool_calls), "tool_calls hold no ToolCall"),
-        (all(isinstance(source, Source) for source in made.sources), "sources hold no Source"),
-    )
-    return next((what for good, what in rules if not good), None)
+    if made.text.__class__ is not str or made.reasoning.__class__ is not str:
+        return "text or reasoning is no str"
+    if made.usage is not None and made.usage.__class__ is not Usage:
+        return "usage is no Usage"
+    if made.finish_reason not in FINISH_REASONS:
+        return "finish_reason is none of the four words"
+    for call in made.tool_calls:
+        if call.__class__ is not ToolCall:
+            return "tool_calls hold something else than ToolCall"
+    for source in made.sources:
+        if source.__class__ is not Source:
+            return "sources hold something else than Source"
+    return None
 
 
 def completed(failure: Failure, place: Place, status: int, headers: Mapping[str, str], wall: float) -> Failure:

@@ -89,10 +89,11 @@ def _checked(place: Place, made: Any, dropped: Mapping[str, str]) -> HttpRequest
 
 
 def _problem(place: Place, made: HttpRequest) -> str | None:
-    if not isinstance(made.method, str) or not _HEADER_NAME.fullmatch(made.method):
+    if made.method != "POST" and not (isinstance(made.method, str) and _HEADER_NAME.fullmatch(made.method)):
         return "returned a method that HTTP does not have"
-    if not isinstance(made.headers, Mapping) or not isinstance(made.adjusted, Mapping):
-        return "returned headers, or adjusted, that are no mapping"
+    for mapping in (made.headers, made.adjusted):
+        if mapping.__class__ is not dict and not isinstance(mapping, Mapping):
+            return "returned headers, or adjusted, that are no mapping"
     if not isinstance(made.body, bytes):
         return "returned a body that is no bytes"
     if not isinstance(made.url, str) or not _URL.fullmatch(made.url):

@@ -115,7 +115,8 @@ def _built(call: Call, step: Step, pursuit: Pursuit) -> HttpRequest | None:
         if step.request is None:
             step.request = call.fit(step.place)
         request = build(step.place, step.request, call.stream)
-        call.worst[step.place.deployment.name] = check_cost(step.place, step.request, request.body, _spent(call))
+        if call.request.max_cost is not None:
+            call.worst[step.place.deployment.name] = check_cost(step.place, step.request, request.body, _spent(call))
         return request
     except CannotBuild as refused:
         failure = refused.failure
@@ -130,7 +131,7 @@ def _built(call: Call, step: Step, pursuit: Pursuit) -> HttpRequest | None:
 def _spent(call: Call) -> Decimal:
     """The most that the attempts so far can have cost, in the router's currency."""
     spent = ZERO
-    for attempt in call.attempts if call.request.max_cost is not None else ():
+    for attempt in call.attempts:
         if attempt.billing != "none":
             known = attempt.usage is not None and attempt.cost is not None and not attempt.cost.estimated
             most = attempt.cost.high if known and attempt.cost is not None else call.worst.get(attempt.deployment, ZERO)

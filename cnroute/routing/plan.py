@@ -88,10 +88,12 @@ class Clocked:
 
     @classmethod
     def of(cls, limits: Timeouts) -> Clocked:
-        """From limits whose `first_byte` may be unset: then it is 180 s for plain calls, 30 s for streams."""
-        if limits.first_byte is not None:
-            return cls(limits, limits)
-        return cls(attrs.evolve(limits, first_byte=180.0), attrs.evolve(limits, first_byte=30.0))
+        """From limits whose `first_byte` may be unset: then it is 180 s for plain calls, 30 s for streams.
+
+        A stream's first byte may not take longer than its first content.
+        """
+        plain, stream = (180.0, 30.0) if limits.first_byte is None else (limits.first_byte, limits.first_byte)
+        return cls(attrs.evolve(limits, first_byte=plain), attrs.evolve(limits, first_byte=min(stream, limits.first_token)))
 
 
 @attrs.define(eq=False)
@@ -164,7 +166,8 @@ class Step:
     def cost(self) -> Cost | None:
         """What the request will cost about; worked out when it is first asked for."""
         if self._cost == ():
-            self._cost = expected_cost(self.place, self.most, self.input_tokens, self.usual)
+            usual = self.usual if self.usual is not None else self.health.output_tokens
+            self._cost = expected_cost(self.place, self.most, self.input_tokens, usual)
         return self._cost  # type: ignore[no-any-return]
 
 
@@ -248,7 +251,7 @@ def make_walk(
     steps: dict[str, Step] = {}
     out: list[Excluded] = []
     for place in course.group.places():
-        own = _counted(place, request, count)
+        own = count if place.hooks.count_tokens is None else _counted(place, request, count)
         if isinstance(own, str):
             out.append(excluded(place, FailureKind.PLUGIN_ERROR.value, own))
             continue
@@ -257,7 +260,8 @@ def make_walk(
             out.append(excluded(place, *found))
         else:
             steps[place.deployment.name] = Step(place, place.health.snapshot(), own, most(place))
-    _compare(steps.values())
+    if len(steps) > 1:
+        _compare(steps.values())
     ordered = _order(course.group, steps, Context(random, stream, request))
     return Walk(course, ordered, out, count)
 
@@ -273,11 +277,9 @@ def _compare(steps: Collection[Step]) -> None:
 
 def _counted(place: Place, request: ChatRequest, estimate: int) -> int | str:
     """The input tokens as the provider's own hook counts them, else the estimate; text: what the hook did wrong."""
-    hook = place.hooks.count_tokens
-    if hook is None:
-        return estimate
     try:
-        count = hook(request.with_values({"extra": request.extra.get(place.deployment.provider, {})}), place.deployment)
+        own = request.with_values({"extra": request.extra.get(place.deployment.provider, {})})
+        count = place.hooks.count_tokens(own, place.deployment)
     except MemoryError:
         raise
     except Exception as error:  # noqa: BLE001 (a plugin's code)

@@ -151,6 +151,16 @@ def test_pings_do_not_renew_the_limit_for_the_first_token() -> None:
     assert first.seconds == pytest.approx(3.0)
 
 
+def test_a_head_may_not_take_longer_than_the_first_content() -> None:
+    """Both limits count from the request written, and the smaller one ends the attempt."""
+    limits = cnroute.Timeouts(total=60, first_byte=5, first_token=2)
+    world = Toy({"a": [lambda sent: hangs("first_byte_timeout", sent.deadline.limits.first_byte)(sent)], "b": [good_stream()]},
+                timeouts=limits)
+    stream = world.stream()
+    assert "".join(stream.texts()) == "好"
+    assert stream.completion.attempts[0].seconds == pytest.approx(2.0)
+
+
 def test_a_committed_stream_may_use_all_that_remains() -> None:
     """Its share ends with the commit."""
     world = Toy(timeouts=cnroute.Timeouts(total=10))
