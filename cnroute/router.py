@@ -11,9 +11,10 @@ from types import MappingProxyType
 from typing import Any, Self, Unpack
 
 from cnroute.arguments import CallArguments, Messages, with_call_arguments
+from cnroute.binding import Settings
 from cnroute.chat import ChatCompletion
 from cnroute.deployments import Deployment, ModelInfo
-from cnroute.engine import Engine, Settings
+from cnroute.engine import Engine
 from cnroute.errors import CallError, ConfigurationError
 from cnroute.events import Delta
 from cnroute.flow.assemble import completion_of

@@ -18,7 +18,7 @@ VALUES = frozenset(["chat", "codec", "deployments", "errors", "events", "failure
 CONTRACT = frozenset(("hookspecs", "wire"))
 DECIDING = VALUES | CONTRACT
 BELOW = frozenset(["catalogue", "flow", "plugins", "providers", "routing", "stores", "transports"])
-ROUTERS = DECIDING | BELOW | frozenset(["aio", "arguments", "engine", "knowledge", "router", "scope"])
+ROUTERS = DECIDING | BELOW | frozenset(["aio", "arguments", "binding", "engine", "knowledge", "router", "scope"])
 EDGES = ROUTERS | frozenset(["cli", "config", "emulator", "explain", "observe", "testing"])
 
 # Where the standard library meets the world: rooms that only decide stay away from it.
@@ -55,7 +55,7 @@ TABLE: dict[str, Room] = {
     # 4 flow
     "flow": Room(VALUES | {"routing", "flow"}, ATTRS, pure=True),
     # 5 routers
-    **{name: Room(ROUTERS, ATTRS) for name in ("aio", "arguments", "engine", "knowledge", "router", "scope")},
+    **{name: Room(ROUTERS, ATTRS) for name in ("aio", "arguments", "binding", "engine", "knowledge", "router", "scope")},
     # 6 edges
     "config": Room(EDGES, ATTRS | {"cattrs"}),
     "explain": Room(VALUES | {"observe"}, ATTRS),

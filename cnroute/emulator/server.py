@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import json
 import re
+import select
 import signal
 import socket
 import struct
@@ -395,12 +396,21 @@ class Connection:
         while (left := deadline - time.monotonic()) > 0:
             self.sock.settimeout(left)
             try:
-                if not self.sock.recv(1, socket.MSG_PEEK):
+                if not self.sock.recv(1, socket.MSG_PEEK) or _hung_up(self.sock):
                     raise ConnectionResetError("the client has closed")
             except TimeoutError:
                 break
             time.sleep(min(left, 0.02))  # bytes of a next request are waiting: a peek cannot block behind them
         self.sock.settimeout(None)
+
+
+def _hung_up(sock: socket.socket) -> bool:
+    """Whether the other side has closed, where the system tells it although bytes are still unread."""
+    if sys.platform != "linux":
+        return False
+    poll = select.poll()
+    poll.register(sock, select.POLLRDHUP)
+    return bool(poll.poll(0))
 
 
 def _with_next(steps: Steps) -> Iterator[tuple[Step, Step | None]]:

@@ -194,7 +194,7 @@ def test_cancel_in_the_queue(vendor: Emulator, whose: str) -> None:
         running = Consumer(lambda: next(first))
         until(lambda: bool(vendor.requests))
         queued = Consumer(lambda: next(second))
-        until(lambda: router._engine._places["v2"].health._waiting == 1)
+        until(lambda: router._engine.binding.places["v2"].health._waiting == 1)
         if whose == "stream":
             at_once(second.cancel, queued)
             assert in_flight(router) == 1

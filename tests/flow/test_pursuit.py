@@ -501,7 +501,7 @@ class TestPlaces:
         threads = [threading.Thread(target=lambda: results.append(toy.chat().text)) for _ in range(2)]
         for thread in threads:
             thread.start()
-        health = toy.router._engine._places["a"].health
+        health = toy.router._engine.binding.places["a"].health
         while health._waiting < 1:
             time.sleep(0.001)
         assert type(raised(toy.chat)) is cnroute.LocalOverloadError

@@ -73,7 +73,7 @@ def test_alone(kind: str, stream: bool) -> None:
     assert health["in_flight"] == 0
     assert health["cool_down_seconds"] == (0.5 if cooldown == 0.25 else cooldown)
     tried = len(toy.asked)
-    place = toy.router._engine._places["a"]
+    place = toy.router._engine.binding.places["a"]
     assert place.health._failures == (tried if counts else 0)
     assert toy.transport.open_streams == 0
 

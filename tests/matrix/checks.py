@@ -67,7 +67,7 @@ def larger_only(course: Course) -> None:
 
 def _context(course: Course, name: str) -> int | None:
     info = next((each for each in course.router.models() if each.name == name), None)
-    place = course.router._engine._places[name]
+    place = course.router._engine.binding.places[name]
     return place.info.context if place.info else info.context if info else None
 
 

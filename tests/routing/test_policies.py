@@ -81,7 +81,7 @@ class TestWeighted:
     def test_weights_may_be_any_exact_number(self, weight: Any) -> None:
         """Floats are read as they are written."""
         toy = Toy([answer()], names="a b", routes={"chat": cnroute.Route("weighted", {"a": weight, "b": 0})})
-        assert toy.router._engine._courses["chat"].group.weights[0] == Decimal(str(weight))
+        assert toy.router._engine.binding.courses["chat"].group.weights[0] == Decimal(str(weight))
 
 
 class TestCheapest:

@@ -67,7 +67,7 @@ def streams(world: Toy, **vendors: list[tuple[float, Any]]) -> None:
 
         return open_
 
-    for name, place in world.router._engine._places.items():
+    for name, place in world.router._engine.binding.places.items():
         place.transport = type("Timed", (), {"open": staticmethod(opener(name))})()
 
 

@@ -680,7 +680,7 @@ class World:
 
     def _learn(self, exchange: Exchange, kind: str | None, committed: bool, told: float | None) -> None:
         name, now = exchange.deployment, self.clock.monotonic()
-        model, health = self.models[name], self.router._engine._places[name].health
+        model, health = self.models[name], self.router._engine.binding.places[name].health
         counted = self._counted(exchange, kind, committed)
         was = (model.open, model.open_for, model.reopens)
         if counted is None:
@@ -968,7 +968,7 @@ class World:
 
     def _at_rest(self) -> None:
         self.current = None
-        for name, place in self.router._engine._places.items():
+        for name, place in self.router._engine.binding.places.items():
             report = place.health.report()
             self.must(report["in_flight"] == 0, "leases", f"{report['in_flight']} in flight at {name}")
             self.must(place.health._probe is None and not self.models[name].probe_out, "leases", f"the probe of {name} is out")

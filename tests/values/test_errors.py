@@ -253,7 +253,7 @@ def test_no_value_shows_the_key() -> None:
     ]
     from cnroute.flow.build import build
 
-    place = toy.router._engine._places["a"]
+    place = toy.router._engine.binding.places["a"]
     values += [place.deployment, build(place, cnroute.ChatRequest(()), False)]
     for value in values:
         assert KEY not in repr(value) + str(value)

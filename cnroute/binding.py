@@ -1,0 +1,375 @@
+"""Settings into what calls need: deployments bound to hooks and transport, routes resolved to courses.
+
+Rules of this file
+- Everything that can be wrong with the settings is found here, when a router is made, all problems at once.
+- Nothing here waits or sends: binding a deployment opens no socket.
+"""
+
+from __future__ import annotations
+
+import difflib
+import random as random_module
+import time
+from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
+from typing import Any
+
+import attrs
+
+from cnroute import arguments
+from cnroute.deployments import Deployment, ModelInfo, Route, checked_base_url, checked_name
+from cnroute.errors import BadRequestError, ConfigurationError, PluginError, Problem
+from cnroute.money import Price, amount, currency_code
+from cnroute.plugins import PluginHost
+from cnroute.routing.deadline import Clock
+from cnroute.routing.fallback import table_for
+from cnroute.routing.health import Health
+from cnroute.routing.plan import Clocked, Course, Group, Place
+from cnroute.routing.policies import POLICIES, Policy, weights_of
+from cnroute.settings import Breaker, Limits, Retries, Timeouts, nearest
+
+_SETTING_KINDS: Mapping[str, type] = {
+    "timeouts": Timeouts, "limits": Limits, "retries": Retries, "breaker": Breaker, "exchange": Mapping,
+}
+_Layers = tuple[Timeouts | None, ...]
+
+
+@attrs.define(eq=False)
+class Settings:
+    """The arguments of a router, beside deployments and routes."""
+
+    policy: str = "ordered"
+    timeouts: Timeouts | None = None
+    limits: Limits | None = None
+    retries: Retries | None = None
+    breaker: Breaker | None = attrs.field(factory=Breaker)
+    budgets: Iterable[Any] = ()
+    store: Any = None
+    transport: Any = None
+    plugins: Any = None
+    currency: str = "CNY"
+    exchange: Mapping[str, Any] | None = None
+    defaults: Mapping[str, Any] | None = None
+    clock: Clock = time
+    random: Any = None
+    log_content: bool = False
+    accounts: Mapping[str, Deployment] = attrs.field(factory=dict)
+
+
+class Binding:
+    """The settings of a router made ready. Raises ConfigurationError with every problem at once."""
+
+    def __init__(
+        self, deployments: Iterable[Deployment], routes: Mapping[str, Any], settings: Settings, asynchronous: bool
+    ) -> None:
+        self.settings = settings
+        self._problems: list[Problem] = []
+        self._check_kinds()
+        self.clock = settings.clock
+        self.random = self._try("random", lambda: _random(settings.random)) or random_module.random
+        self.host = self._try("plugins", lambda: _host(settings.plugins)) or PluginHost(autoload=False)
+        self.host.freeze()
+        self.currency: str = self._try("currency", lambda: currency_code(settings.currency)) or "CNY"
+        self._defaults = self._try("defaults", lambda: _checked_defaults(settings.defaults)) or {}
+        self._rates = self._exchange_rates()
+        self._plugin_prices = {(provider, model): price for provider, model, price in self.host.prices()}
+        self._refuse_unbuilt()
+        self.transport = self._try("transport", lambda: self._make_transport(asynchronous))
+        self.places: dict[str, Place] = {}
+        self.courses: dict[str, Course] = {}
+        self._place_all(deployments)
+        self._course_all(routes)
+        self._try("policy", self._check_policy)
+        if self._problems:
+            self._close_transport()
+            raise ConfigurationError(self._problems)
+
+    def _try(self, key: str, make: Callable[[], Any]) -> Any:
+        """`make()`, its ConfigurationError kept as problems of `key`."""
+        try:
+            return make()
+        except ConfigurationError as error:
+            for problem in error.problems:
+                inner = f"{key}.{problem.key}" if problem.key and problem.key != key else key
+                self._problems.append(attrs.evolve(problem, key=inner))
+        except PluginError as error:
+            self._problems.append(Problem(key, str(error)))
+        return None
+
+    def _check_kinds(self) -> None:
+        """Settings of a wrong type are problems, and left out of what follows."""
+        for name, kind in _SETTING_KINDS.items():
+            value = getattr(self.settings, name)
+            if value is not None and not isinstance(value, kind):
+                self._problems.append(Problem(name, f"must be a {kind.__name__}, not {type(value).__name__}"))
+                setattr(self.settings, name, None)
+        if not all(callable(getattr(self.settings.clock, name, None)) for name in ("monotonic", "time", "sleep")):
+            self._problems.append(Problem("clock", "needs monotonic(), time() and sleep(seconds)"))
+            self.settings.clock = time
+
+    def _refuse_unbuilt(self) -> None:
+        """Settings of the contract that this version cannot honour are refused, never ignored."""
+        for name in ("budgets", "store"):
+            if getattr(self.settings, name):
+                self._problems.append(Problem(name, f"{name} cannot be used in this version yet; leave it out"))
+
+    def _make_transport(self, asynchronous: bool) -> Any:
+        transport = self.settings.transport
+        if transport is None or transport == "urllib3":
+            from cnroute.transports.urllib3 import Urllib3Transport
+
+            return Urllib3Transport()
+        if isinstance(transport, str):
+            name, transport = transport, self.host.create("create_transport", transport, {})
+            if transport is None:
+                raise ConfigurationError(f"no plugin knows a transport called {name!r}", "transport")
+        if not (callable(getattr(transport, "send", None)) and callable(getattr(transport, "open", None))):
+            raise ConfigurationError(f"a {type(transport).__name__} is no transport: it needs send and open", "transport")
+        if getattr(transport, "is_async", False) and not asynchronous:
+            raise ConfigurationError("the transport is asynchronous; use AsyncRouter", "transport")
+        return transport
+
+    def _exchange_rates(self) -> dict[str, Decimal]:
+        rates = {self.currency: Decimal(1)}
+        for code, entry in (self.settings.exchange or {}).items():
+            value = self._try(f"exchange.{code}", lambda code=code, entry=entry: _rate(code, entry))  # type: ignore[misc]
+            if value is not None:
+                rates[code] = value
+        return rates
+
+    def _place_all(self, deployments: Iterable[Deployment]) -> None:
+        if isinstance(deployments, str | Mapping) or not isinstance(deployments, Iterable):
+            self._problems.append(Problem("deployments", f"must be a list of Deployment, not a {type(deployments).__name__}"))
+            return
+        for deployment in deployments:
+            key = f"deployments.{getattr(deployment, 'name', '?')}"
+            if not isinstance(deployment, Deployment):
+                self._problems.append(Problem("deployments", f"{type(deployment).__name__} is no Deployment"))
+            elif deployment.name in self.places:
+                self._problems.append(Problem(key, "two deployments have this name"))
+            else:
+                place = self._try(key, lambda deployment=deployment: self.place(deployment))  # type: ignore[misc]
+                if place is not None:
+                    self.places[deployment.name] = place
+        if not self.places and not self._problems and not self.settings.accounts:
+            self._problems.append(Problem("deployments", "a router needs at least one deployment"))
+
+    def place(self, deployment: Deployment) -> Place:
+        """A deployment, checked against its provider and bound to hooks and transport."""
+        hooks = self.host.provider(deployment.provider)
+        _check_options(deployment, hooks.info)
+        if deployment.api_key is not None and deployment.api_key.origin != "callable":
+            deployment.api_key.reveal()
+        if deployment.rate_limit is not None:
+            raise ConfigurationError("rate_limit cannot be used in this version yet; leave it out", "rate_limit")
+        info = hooks.info.model(deployment.model)
+        price = deployment.price or self._plugin_prices.get((deployment.provider, deployment.model))
+        ready = attrs.evolve(
+            deployment,
+            base_url=deployment.base_url or _own_base_url(deployment, hooks.info),
+            defaults=_checked_defaults(deployment.defaults),
+            price=price or (info.price if info else None),
+            limits=nearest(Limits, deployment.limits, self.settings.limits),
+        )
+        if not ready.base_url:
+            raise ConfigurationError(f"provider {deployment.provider} has no default; give one", "base_url")
+        return self._bound(ready, hooks, info)
+
+    def _bound(self, ready: Deployment, hooks: Any, info: ModelInfo | None) -> Place:
+        bind = getattr(self.transport, "bind", None)
+        breaker = ready.breaker if ready.breaker is not None else self.settings.breaker
+        assert ready.limits is not None  # noqa: S101 (filled in by place)
+        return Place(
+            ready, hooks, bind(ready) if bind is not None else self.transport,
+            Health(ready.limits, breaker, self.clock, self.random), info,
+            Clocked.of(nearest(Timeouts, ready.timeouts, self.settings.timeouts)),
+            self._rates.get(ready.price.currency) if ready.price else Decimal(1), self.currency,
+        )
+
+    def _course_all(self, routes: Mapping[str, Any]) -> None:
+        if not isinstance(routes, Mapping):
+            self._problems.append(Problem("routes", f"must be a mapping of name to route, not a {type(routes).__name__}"))
+            routes = {}
+        written = dict(routes)
+        for name in written:
+            course = self._try(f"routes.{name}", lambda name=name: self._named_course(name, written))  # type: ignore[misc]
+            if course is not None:
+                self.courses[name] = course
+        for name, place in self.places.items():
+            alone = Group("ordered", POLICIES["ordered"](), (place,), (Decimal(1),))
+            self.courses.setdefault(name, self.course(name, alone, Route()))
+
+    def _named_course(self, name: str, written: Mapping[str, Any]) -> Course:
+        checked_name(name, "a route's name")
+        if name in self.places:
+            raise ConfigurationError("a route and a deployment may not have the same name")
+        route = _route(written[name])
+        return self.course(name, self._group(route, written, (name,), ()), route)
+
+    def course(self, name: str, group: Group, route: Route) -> Course:
+        """A group under a name, with the rules of its route."""
+        return Course(
+            name, group, table_for(route.fallback_on, route.fallback), nearest(Retries, route.retries, self.settings.retries),
+            nearest(Timeouts, route.timeouts, self.settings.timeouts), (_checked_defaults(route.defaults), self._defaults),
+            route.knowledge_fallback,
+        )
+
+    def _group(self, route: Route, written: Mapping[str, Any], path: tuple[str, ...], outer: _Layers) -> Group:
+        """A route resolved. `outer` are the time limits of the routes around it, the nearest first."""
+        if not route.targets:
+            raise ConfigurationError("a route needs at least one target", "targets")
+        if isinstance(route.targets, Mapping) and route.policy != "weighted":
+            raise ConfigurationError(f"targets with weights need policy = \"weighted\", not {route.policy!r}", "targets")
+        layers = (route.timeouts, *outer)
+        members = tuple(self._member(target, written, path, layers) for target in route.targets)
+        weights = weights_of(route.targets).values() if isinstance(route.targets, Mapping) else [Decimal(1)] * len(members)
+        group = Group(route.policy, self._policy(route), members, tuple(weights))
+        if route.policy == "cheapest":
+            self._one_currency(group)
+        return group
+
+    def _timed(self, place: Place, layers: _Layers) -> Place:
+        """The routes' own time limits stand between those of a deployment and the router's."""
+        if not any(layers):
+            return place
+        limits = nearest(Timeouts, place.deployment.timeouts, *layers, self.settings.timeouts)
+        return attrs.evolve(place, timeouts=Clocked.of(limits))
+
+    def _policy(self, route: Route) -> Policy:
+        if route.policy in POLICIES:
+            return POLICIES[route.policy]()
+        policy = self.host.create("create_policy", route.policy, route.settings)
+        if policy is None:
+            near = suggest(route.policy, POLICIES)
+            raise ConfigurationError(f"there is no policy {route.policy!r:.60}{near}", "policy")
+        if not callable(getattr(policy, "order", None)):
+            raise ConfigurationError(f"the plugin's policy {route.policy!r:.60} has no order(options, context)", "policy")
+        return policy  # type: ignore[no-any-return]
+
+    def _member(self, target: Any, written: Mapping[str, Any], path: tuple[str, ...], layers: _Layers) -> Place | Group:
+        if isinstance(target, Route | Mapping):
+            return self._group(_route(target), written, path, layers)
+        if not isinstance(target, str):
+            raise ConfigurationError(f"a target is a name or a Route, not a {type(target).__name__}", "targets")
+        if target in self.places:
+            return self._timed(self.places[target], layers)
+        if target in path:
+            raise ConfigurationError(f"routes form a circle: {' > '.join((*path, target))}", "targets")
+        if target in written:
+            return self._group(_route(written[target]), written, (*path, target), layers)
+        near = suggest(target, [*self.places, *written])
+        raise ConfigurationError(f"there is no deployment or route {target!r:.60}{near}", "targets")
+
+    def _check_policy(self) -> None:
+        """The policy for names that several deployments serve: it exists, and what it compares has one currency."""
+        policy = self._policy(Route(self.settings.policy))
+        places = self.places.values()
+        for place in places if self.settings.policy == "cheapest" else ():
+            same = tuple(other for other in places if other.deployment.model == place.deployment.model)
+            if len(same) > 1:
+                self._one_currency(Group("cheapest", policy, same, (Decimal(1),) * len(same)))
+
+    def _one_currency(self, group: Group) -> None:
+        for place in group.places():
+            price = place.deployment.price
+            if price is not None and place.rate is None:
+                raise ConfigurationError(
+                    f"{place.deployment.name} is priced in {price.currency}; comparing it needs exchange={{{price.currency!r}: "
+                    f'{{"rate": ..., "as_of": ...}}}} to {self.currency}', "targets",
+                )
+
+    def shared(self, name: str, places: Iterable[Place]) -> Course:
+        """The course of a name that several deployments serve, ordered by the router's policy."""
+        policy, members = self.settings.policy, tuple(places)
+        group = Group(policy, self._policy(Route(policy)), members, (Decimal(1),) * len(members))
+        return self.course(name, group, Route())
+
+    def _close_transport(self) -> None:
+        if self.transport is not None and not getattr(self.transport, "is_async", False):
+            self.transport.close()
+
+
+def _random(source: Any) -> Callable[[], float]:
+    if source is None:
+        return random_module.random
+    if callable(source):
+        return source  # type: ignore[no-any-return]
+    if callable(getattr(source, "random", None)):
+        return source.random  # type: ignore[no-any-return]
+    raise ConfigurationError("random must be a random.Random or a function from nothing to 0..1", "random")
+
+
+def _host(plugins: Any) -> PluginHost:
+    if isinstance(plugins, PluginHost):
+        return plugins
+    if isinstance(plugins, str | Mapping) or not isinstance(plugins, Iterable | None):
+        raise ConfigurationError("plugins must be a PluginHost or a list of plugin objects", "plugins")
+    host = PluginHost()
+    for plugin in plugins or ():
+        host.register(plugin)
+    return host
+
+
+def _rate(code: str, entry: Any) -> Decimal:
+    currency_code(code)
+    if not isinstance(entry, Mapping) or "rate" not in entry or "as_of" not in entry:
+        raise ConfigurationError('a rate needs its date: {"rate": "7.10", "as_of": "2026-11-01"}')
+    Price(code, as_of=entry["as_of"])
+    rate = amount(entry["rate"], "rate")
+    if not rate:
+        raise ConfigurationError("the rate must be above 0", "rate")
+    return rate
+
+
+def _check_options(deployment: Deployment, info: Any) -> None:
+    for name in info.required:
+        if deployment.options.get(name) in (None, ""):
+            variable = info.env.get(name)
+            hint = f' (its users keep it in {variable})' if variable else ""
+            raise ConfigurationError(f"provider {deployment.provider} needs this option{hint}", f"options.{name}")
+    for name in deployment.options:
+        if info.options and name not in info.options:
+            near = suggest(name, info.options)
+            raise ConfigurationError(f"provider {deployment.provider} has no option {name!r:.60}{near}", f"options.{name}")
+    if "api_key" in info.env and deployment.api_key is None:
+        variable = info.env["api_key"]
+        raise ConfigurationError(f"provider {deployment.provider} needs a key (its users keep it in {variable})", "api_key")
+
+
+def _route(value: Any) -> Route:
+    if isinstance(value, Route):
+        return value
+    if not isinstance(value, Mapping):
+        return Route(targets=value)
+    known = [field.name for field in attrs.fields(Route)]
+    for name in value:
+        if name not in known:
+            raise ConfigurationError(f"a route has no setting {name!r:.60}{suggest(name, known)}")
+    return Route(**value)
+
+
+def _own_base_url(deployment: Deployment, info: Any) -> str:
+    """The provider's default, held to the same rules as one that a user gives."""
+    return checked_base_url(info.base_url, allow_http=deployment.allow_http) if info.base_url else ""
+
+
+def _checked_defaults(values: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Parameters for calls that do not say otherwise, held to the rules of a call's arguments."""
+    if not isinstance(values, Mapping | None):
+        raise ConfigurationError("must map parameters of a call to values", "defaults")
+    checked = {}
+    for name, value in (values or {}).items():
+        if name not in arguments.DEFAULTS:
+            raise ConfigurationError(f"there is no default for {name!r:.60}{suggest(name, arguments.DEFAULTS)}", "defaults")
+        try:
+            checked[name] = arguments.checked(name, value)
+        except BadRequestError as error:
+            raise ConfigurationError(error.message, "defaults") from None
+    return checked
+
+
+def suggest(name: Any, known: Iterable[str]) -> str:
+    """The end of an error message about an unknown name: the nearest known ones, or nothing."""
+    by_sound = {each.casefold(): each for each in known}
+    near = [by_sound[each] for each in difflib.get_close_matches(str(name)[:200].casefold(), list(by_sound), 3, 0.5)]
+    return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
