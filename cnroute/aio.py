@@ -19,8 +19,9 @@ from cnroute.chat import ChatCompletion
 from cnroute.engine import Engine
 from cnroute.errors import CallError
 from cnroute.events import Delta
-from cnroute.flow.call import Call, call_flow
+from cnroute.flow.call import call_flow
 from cnroute.flow.effects import Admit, Effect, Open, Read, Send, Sleep
+from cnroute.flow.running import Call
 from cnroute.router import BaseRouter, StreamCore
 from cnroute.routing.deadline import Deadline
 from cnroute.routing.health import Lease, Refusal

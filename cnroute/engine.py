@@ -21,7 +21,7 @@ from cnroute.chat import ChatRequest
 from cnroute.deployments import Deployment, ModelInfo
 from cnroute.errors import ModelNotFoundError, RouterClosedError
 from cnroute.flow.build import CannotBuild, build, check_cost
-from cnroute.flow.call import Call
+from cnroute.flow.running import Call
 from cnroute.money import ZERO
 from cnroute.notices import Notice
 from cnroute.routing.fitting import fitted, max_tokens, too_long

@@ -18,8 +18,9 @@ from cnroute.engine import Engine
 from cnroute.errors import CallError, ConfigurationError
 from cnroute.events import Delta
 from cnroute.flow.assemble import completion_of
-from cnroute.flow.call import Call, call_flow
+from cnroute.flow.call import call_flow
 from cnroute.flow.effects import Admit, Effect, Open, Read, Send, Sleep
+from cnroute.flow.running import Call
 from cnroute.routing.health import Lease
 from cnroute.routing.plan import Plan
 from cnroute.scope import Scope, transport_error

@@ -396,7 +396,7 @@ class Connection:
         while (left := deadline - time.monotonic()) > 0:
             self.sock.settimeout(left)
             try:
-                if not self.sock.recv(1, socket.MSG_PEEK) or _hung_up(self.sock):
+                if not self.sock.recv(1, socket.MSG_PEEK) or self.site.closed or _hung_up(self.sock):
                     raise ConnectionResetError("the client has closed")
             except TimeoutError:
                 break

@@ -63,14 +63,15 @@ class Run:
             message = f"the call's deadline passed during: {failure.kind.value}"
             return attrs.evolve(failure, kind=K.DEADLINE_EXCEEDED, message=message)
         if self._first_token_missed(now):
-            seconds = self.deadline.limits.first_token
-            return attrs.evolve(failure, kind=K.FIRST_TOKEN_TIMEOUT, message=f"no content within {seconds:g} s")
+            seconds = now - (self.deadline.written or now)
+            return attrs.evolve(failure, kind=K.FIRST_TOKEN_TIMEOUT, message=f"no content within {seconds:.3g} s")
         return failure
 
     def _first_token_missed(self, now: float) -> bool:
+        """Whether a stream without content was cut, by its own limit or by the attempt's share of the call's time."""
         waiting = self.reading is not None and not self.reading.committed
         ends = self.first_token_ends()
-        return waiting and ends is not None and now >= ends - 0.001
+        return waiting and ends is not None and now >= min(ends, self.share_ends) - 0.001
 
     def first_token_ends(self) -> float | None:
         """The instant by which a stream must have shown content; None before the request was written."""

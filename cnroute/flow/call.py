@@ -9,7 +9,7 @@ Rules of this file
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from decimal import Decimal
 from typing import Any
 
@@ -19,47 +19,21 @@ from cnroute.chat import ChatCompletion, ChatRequest, Usage
 from cnroute.errors import CallCancelledError, CallError, StreamInterruptedError, error_for
 from cnroute.failures import Attempt, Failure, FailureKind
 from cnroute.flow import attempt as attempts
+from cnroute.flow.announce import attempt_finished, attempt_started, call_finished, candidate_skipped
 from cnroute.flow.answer import AttemptFailed
 from cnroute.flow.bill import attempt_cost, bill_of
 from cnroute.flow.build import CannotBuild, build, check_cost
 from cnroute.flow.effects import Admit, Effect, Sleep
 from cnroute.flow.pursuit import Pursuit
+from cnroute.flow.running import Call
 from cnroute.http import HttpRequest
 from cnroute.money import EXACT, ZERO
-from cnroute.notices import AttemptFinished, AttemptSkipped, AttemptStarted, CallFinished, Notice
-from cnroute.routing.deadline import Clock, Deadline
+from cnroute.routing.deadline import Deadline
 from cnroute.routing.health import Lease, Outcome, Refusal
-from cnroute.routing.plan import Place, Step, Walk
+from cnroute.routing.plan import Step
 from cnroute.settings import Timeouts
 
 K = FailureKind
-
-
-@attrs.define(eq=False)
-class Call:
-    """Everything about one call. `deadline_at` is an instant of the monotonic clock."""
-
-    id: str
-    request: ChatRequest
-    stream: bool
-    walk: Walk
-    deadline_at: float
-    total: float
-    started: float
-    clock: Clock
-    random: Callable[[], float]
-    notify: Callable[[Notice], None] | None
-    currency: str
-    fit: Callable[[Place], ChatRequest]
-    log_content: bool = False
-    attempts: list[Attempt] = attrs.field(factory=list)
-    given: list[Any] = attrs.field(factory=list)
-    worst: dict[str, Decimal] = attrs.field(factory=dict)
-    """What an attempt at each deployment can cost at most, where the caller set `max_cost`."""
-
-    def remaining(self) -> float:
-        """Seconds until the call's deadline."""
-        return self.deadline_at - self.clock.monotonic()
 
 
 Flow = Generator[Effect, Any, ChatCompletion]
@@ -71,12 +45,12 @@ def call_flow(call: Call) -> Flow:
         completion = yield from _pursue(call)
     except CallError as error:
         _fill_in(error, call)
-        _finished(call, error.kind.value, None, error)
+        call_finished(call, error.kind.value, None, error)
         raise
     except BaseException:  # left by its consumer, or what no call may hold up: KeyboardInterrupt, MemoryError ...
-        _finished(call, K.CANCELLED.value, None, None)
+        call_finished(call, K.CANCELLED.value, None, None)
         raise
-    _finished(call, "ok", completion, None)
+    call_finished(call, "ok", completion, None)
     return completion
 
 
@@ -93,7 +67,7 @@ def _pursue(call: Call) -> Flow:
         lease = yield Admit(move.step.place, deadline, move.probe)
         if isinstance(lease, Refusal):
             pursuit.refused(move.step, lease)
-            _skipped(call, move.step, lease.reason, lease.detail)
+            candidate_skipped(call, move.step, lease.reason, lease.detail)
             continue
         if not pursuit.may_go_on():  # waiting for a place took the time
             lease.end()
@@ -123,7 +97,7 @@ def _built(call: Call, step: Step, pursuit: Pursuit) -> HttpRequest | None:
     if failure.kind is K.PLUGIN_ERROR:
         _record(call, step, None, failure, call.clock.monotonic(), call.clock.time(), pursuit, {})
     else:
-        _skipped(call, step, failure.kind.value, failure.message)
+        candidate_skipped(call, step, failure.kind.value, failure.message)
         pursuit.cannot(step, failure)
     return None
 
@@ -150,7 +124,7 @@ def _try(
     """One attempt: the completion, or None when the pursuit may go on. Raises the call's error."""
     started, wall = call.clock.monotonic(), call.clock.time()
     run = attempts.Run(step, request, deadline, call.deadline_at, call.clock)
-    _started(call, step)
+    attempt_started(call, step)
     try:
         completion = yield from attempts.streamed(run, call.given) if call.stream else attempts.plain(run)
     except AttemptFailed as failed:
@@ -181,7 +155,7 @@ def _answered(
             "billed", wall, seconds, completion.usage, cost, run.request.adjusted, run.deadline.resent,
         )
     )
-    _attempt_finished(call, step, "done")
+    attempt_finished(call, step, "done")
     return completion.with_record(
         call_id=call.id, provider=deployment.provider, deployment=deployment.name, model=completion.model or deployment.model,
         cost=cost, bill=bill_of(call.attempts, call.currency), attempts=tuple(call.attempts), plan=call.walk.plan,
@@ -238,7 +212,7 @@ def _record(
         )
     )
     pursuit.failed(step, failure)
-    _attempt_finished(call, step, pursuit.decision(failure))
+    attempt_finished(call, step, pursuit.decision(failure))
 
 
 def _abandoned(call: Call, step: Step, run: attempts.Run, started: float, wall: float, lease: Lease) -> None:
@@ -255,7 +229,7 @@ def _abandoned(call: Call, step: Step, run: attempts.Run, started: float, wall: 
             call.clock.monotonic() - started, usage, cost, run.request.adjusted, run.deadline.resent,
         )
     )
-    _attempt_finished(call, step, "stop")
+    attempt_finished(call, step, "stop")
 
 
 def _interrupted(run: attempts.Run, failure: Failure) -> StreamInterruptedError:
@@ -293,62 +267,3 @@ def _line(attempt: Attempt) -> str:
     failure = attempt.failure
     end = "ok" if failure is None else f"{failure.kind.value}: {failure.message[:200]}"
     return f"attempt {attempt.number}: {attempt.deployment} ({attempt.provider}), {attempt.seconds:.3f} s, {end}"
-
-
-def _finished(call: Call, outcome: str, completion: ChatCompletion | None, error: CallError | None) -> None:
-    if call.notify is None:
-        return
-    last = call.attempts[-1] if call.attempts else None
-    call.notify(
-        CallFinished(
-            call_id=call.id, route=call.walk.course.name, stream=call.stream, outcome=outcome,
-            seconds=call.clock.monotonic() - call.started, attempts=tuple(call.attempts),
-            deployment=last.deployment if last else None, provider=last.provider if last else None,
-            model=completion.model if completion else None,
-            finish_reason=completion.finish_reason if completion else None,
-            usage=completion.usage if completion else last.usage if last else None,
-            cost=completion.cost if completion else None,
-            bill=completion.bill if completion else bill_of(call.attempts, call.currency), error=error,
-            plan=call.walk.plan, metadata=call.request.metadata, **_content(call, completion),
-        )
-    )
-
-
-def _content(call: Call, completion: ChatCompletion | None) -> dict[str, str]:
-    """Prompt and answer for the log, only where the host asked for them."""
-    if not call.log_content:
-        return {}
-    return {"prompt": call.request.messages[-1].text, "text": completion.text if completion else ""}
-
-
-def _started(call: Call, step: Step) -> None:
-    if call.notify is not None:
-        deployment = step.place.deployment
-        call.notify(
-            AttemptStarted(
-                call_id=call.id, route=call.walk.course.name, deployment=deployment.name, provider=deployment.provider,
-                model=deployment.model, number=len(call.attempts) + 1, stream=call.stream, metadata=call.request.metadata,
-            )
-        )
-
-
-def _attempt_finished(call: Call, step: Step, decision: str) -> None:
-    if call.notify is not None:
-        call.notify(
-            AttemptFinished(
-                call_id=call.id, route=call.walk.course.name, model=step.place.deployment.model, stream=call.stream,
-                attempt=call.attempts[-1], decision=decision, metadata=call.request.metadata,
-            )
-        )
-
-
-def _skipped(call: Call, step: Step, reason: str, detail: str) -> None:
-    if call.notify is not None:
-        deployment = step.place.deployment
-        call.notify(
-            AttemptSkipped(
-                call_id=call.id, route=call.walk.course.name, deployment=deployment.name, provider=deployment.provider,
-                reason=reason, detail=detail, metadata=call.request.metadata,
-            )
-        )
-

@@ -12,17 +12,14 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import attrs
 
 from cnroute.errors import CallError, NoCandidateError, error_for
 from cnroute.failures import Failure, FailureKind
+from cnroute.flow.running import Call
 from cnroute.routing.health import Refusal
 from cnroute.routing.plan import Step
-
-if TYPE_CHECKING:
-    from cnroute.flow.call import Call
 
 K = FailureKind
 _LEAST = 0.5

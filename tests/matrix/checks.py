@@ -200,6 +200,14 @@ def nothing_handed_out(course: Course) -> None:
     course.expect(course.seen.text == wanted, "text of the failed vendor was handed out")
 
 
+def role_only(course: Course) -> None:
+    """Row 139: a role commits nothing; only a usage beside it says that something was charged (S3)."""
+    nothing_handed_out(course)
+    attempt = course.seen.attempts[0]
+    wanted = "none" if attempt.usage is None else "billed"
+    course.expect(attempt.billing == wanted, f"billing {attempt.billing}, usage {attempt.usage}")
+
+
 def some_partial(course: Course) -> cnroute.StreamInterruptedError | None:
     """The error carries exactly what was handed out, a proper beginning of the answer."""
     error, answer = course.seen.error, course.stage.emulator.answer(course.prompt)
@@ -248,10 +256,10 @@ def too_large(course: Course) -> None:
 def prompt_deltas(course: Course) -> None:
     """Row 143: a delta arrives soon after it was sent, not with a later one."""
     arrived: list[float] = course.seen.arrived  # type: ignore[attr-defined]
-    late = [at - number * 0.25 for number, at in enumerate(arrived)]
+    late = [at - number * 0.2 for number, at in enumerate(arrived)]
     course.expect(len(arrived) >= 5, f"only {len(arrived)} deltas")
     gaps = [after - before for before, after in zip(arrived[:5], arrived[1:6], strict=False)]
-    course.expect(all(0.05 < gap < 0.25 + 0.2 + 0.3 for gap in gaps), f"deltas came {[round(gap, 2) for gap in gaps]} s apart")
+    course.expect(all(0.05 < gap < 0.2 + 0.2 + 0.3 for gap in gaps), f"deltas came {[round(gap, 2) for gap in gaps]} s apart")
     course.expect(late[0] < 0.2 + 0.5, f"the first delta came after {late[0]:.2f} s")
 
 
@@ -266,7 +274,7 @@ CHECKS: dict[str, Callable[[Course], Any]] = {
     for check in (
         reset_early, alarm, one_request, nothing_raw, early_413, not_found, larger_only, two_requests, waited, one_hour, busy,
         short_text, one_line, code_4711, usage_unknown, usage_none, usage_int_or_unknown, exact_usage, marker_only, encodes,
-        nul_kept, empty_text, nothing_handed_out, some_partial, partial, two_events, partial_and_code, idle_partial, too_large,
+        nul_kept, empty_text, nothing_handed_out, role_only, some_partial, partial, two_events, partial_and_code, idle_partial, too_large,
         prompt_deltas, one_delta,
     )
 }  # fmt: skip

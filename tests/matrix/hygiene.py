@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any, Self
 
-from tests.matrix.running import CANARIES
+from tests.matrix.running import CANARIES, GROUP
 from tests.matrix.stages import NAMES
 
 
@@ -72,7 +72,7 @@ class Watching(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         self.records += 1
         text = self._formatter.format(record) + repr(record.__dict__)
-        if any(canary in text for canary in CANARIES):
+        if any(canary in text for canary in (*CANARIES, GROUP)):
             self.hits.append(f"a secret in the log of {record.name}")
         if any(char < " " and char != "\n" for char in record.getMessage()):
             self.hits.append(f"control characters in the log of {record.name}")

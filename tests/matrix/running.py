@@ -32,7 +32,7 @@ SLACK = 0.5
 """Seconds that a busy machine may take beyond the page's bound."""
 KEY = "Kanari7q-of-the-matrix+/=secret"
 GROUP = "1788800000000000077"
-CANARIES = (KEY, KEY[:8], GROUP, base64.b64encode(KEY.encode()).decode(), urllib.parse.quote(KEY, safe=""))
+CANARIES = (KEY, KEY[:8], base64.b64encode(KEY.encode()).decode(), urllib.parse.quote(KEY, safe=""))
 PRICE = cnroute.Price("CNY", input="2", output="8")
 PLACES = 4
 MIB = 2**20
@@ -147,7 +147,9 @@ def settings(case: Case) -> dict[str, Any]:
         "timeouts": cnroute.Timeouts(
             total=rows.TOTAL, connect=rows.CONNECT, first_byte=rows.FIRST_BYTE, first_token=rows.FIRST_TOKEN, idle=rows.IDLE,
             pool=rows.POOL, write=rows.WRITE,
-        ),
+        ) if not case.row.timeouts else cnroute.Timeouts(**{
+            "total": rows.TOTAL, "connect": rows.CONNECT, "idle": rows.IDLE, "pool": rows.POOL, **case.row.timeouts,
+        }),
         "limits": cnroute.Limits(**{"max_connections": PLACES, "max_in_flight": PLACES, **case.row.limits}),
         "retries": cnroute.Retries(backoff=0.01, throttled_backoff=0.01, same_deployment=2 if case.row.again else 1),
         "breaker": cnroute.Breaker() if case.places == "two" else None,
@@ -218,8 +220,13 @@ def settled(condition: Any, seconds: float = 2.0) -> bool:
 def judge(course: Course) -> None:
     """Kind, billing, the second vendor's requests, the text, the time, and what the error shows."""
     row, result, seen = course.case.row, course.result, course.seen
+    if seen.reply is None and seen.error is None:  # a consumer who never looked
+        result.seen, result.seconds = "ok", seen.seconds
+        return
     result.seen, result.seconds, result.asked = course.first_kind, seen.seconds, len(course.second.requests)
     attempt = course.first_attempt
+    if row.again and row.kinds == ("ok",):
+        result.seen, attempt = course.kind, course.seen.attempts[-1]
     result.billing = attempt.billing if attempt is not None else course.error.billing if course.error else ""
     if not row.play:
         _judge_kind(course)
@@ -244,7 +251,7 @@ def _judge_kind(course: Course) -> None:
         course.expect(result.billing == expected, f"billing {result.billing}, not {expected}")
 
 
-_OWN_BILLING = ("reset_early", "busy", "not_found", "waited", "early_413")
+_OWN_BILLING = ("role_only", "reset_early", "busy", "not_found", "waited", "early_413")
 
 
 def _judge_second(course: Course) -> None:
@@ -254,7 +261,7 @@ def _judge_second(course: Course) -> None:
         course.expect(result.asked == 0, "the second vendor was asked although the call was not for it")
         course.expect((course.kind != "ok") == failed or row.again, f"the call ended with {course.kind}")
         return
-    if not failed:
+    if not failed and not row.again:
         course.expect(result.asked == 0, "the second vendor was asked although the first had answered")
     elif row.second == "ok":
         course.expect(result.asked == 1, f"the second vendor got {result.asked} requests, not 1")
@@ -281,10 +288,11 @@ def _judge_time(course: Course) -> None:
 def _judge_error(course: Course, error: cnroute.CallError) -> None:
     shown = [repr(error), str(error), repr(error.args), repr(error.__dict__), repr(getattr(error, "__notes__", ()))]
     pickled = pickle.dumps(error)
-    told = traceback.TracebackException.from_exception(error, capture_locals=True)
-    shown += [pickled.decode("latin-1"), "".join(told.format())]
-    for canary in CANARIES:
+    shown.append(pickled.decode("latin-1"))
+    for canary in (*CANARIES, GROUP):
         course.expect(not any(canary in each for each in shown), f"{canary[:4]}... is shown by the error")
+    told = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
+    course.expect(not any(canary in told for canary in CANARIES), "the key is shown by a traceback with locals")
     marker = course.prompt.rpartition("marker:")[2].split()[0]
     texts = [str(error), *getattr(error, "__notes__", ())]
     course.expect(not any(f"marker:{marker}" in each for each in texts), "the prompt or the answer is in the error's text")
@@ -302,6 +310,8 @@ def judge_rest(course: Course) -> None:
     for bound in course.router.transport._bound:
         free = settled(lambda bound=bound: bound.free_places() == bound.limits.max_connections and not bound.active)
         course.expect(free, f"{bound.free_places()} of {bound.limits.max_connections} places are free")
+    if row.play == "twice":  # the vendor has closed what it promised to keep: seen when it is needed next
+        return
     equal = settled(lambda: course.stage.open_connections == first.idle_connections())
     idle = first.idle_connections()
     course.expect(equal, f"the vendor has {course.stage.open_connections} open connections, the client {idle} idle ones")

@@ -159,7 +159,7 @@ def _two_addresses(case: Case, stage: Stage, stack: contextlib.ExitStack) -> Non
 
 
 @functools.cache
-def authority() -> trustme.CA:
+def _authority() -> trustme.CA:
     return trustme.CA()
 
 
@@ -168,9 +168,18 @@ def _stranger() -> trustme.CA:
     return trustme.CA()
 
 
+_making = threading.Lock()
+
+
+def authority() -> trustme.CA:
+    with _making:
+        return _authority()
+
+
 @functools.cache
 def _context(kind: str) -> ssl.SSLContext:
-    issuer = _stranger() if kind == "stranger" else authority()
+    with _making:
+        issuer = _stranger() if kind == "stranger" else _authority()
     past = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
     times = {"not_before": past, "not_after": past + datetime.timedelta(days=30)} if kind == "expired" else {}
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -1,0 +1,42 @@
+"""One call while it runs: what was asked, by when, and what became of it so far."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import attrs
+
+from cnroute.chat import ChatRequest
+from cnroute.failures import Attempt
+from cnroute.notices import Notice
+from cnroute.routing.deadline import Clock
+from cnroute.routing.plan import Place, Walk
+
+
+@attrs.define(eq=False)
+class Call:
+    """Everything about one call. `deadline_at` is an instant of the monotonic clock."""
+
+    id: str
+    request: ChatRequest
+    stream: bool
+    walk: Walk
+    deadline_at: float
+    total: float
+    started: float
+    clock: Clock
+    random: Callable[[], float]
+    notify: Callable[[Notice], None] | None
+    currency: str
+    fit: Callable[[Place], ChatRequest]
+    log_content: bool = False
+    attempts: list[Attempt] = attrs.field(factory=list)
+    given: list[Any] = attrs.field(factory=list)
+    worst: dict[str, Decimal] = attrs.field(factory=dict)
+    """What an attempt at each deployment can cost at most, where the caller set `max_cost`."""
+
+    def remaining(self) -> float:
+        """Seconds until the call's deadline."""
+        return self.deadline_at - self.clock.monotonic()
