@@ -105,13 +105,21 @@ def _without_beginning(message: str, secret: str) -> str:
     return message
 
 
+# Taking a shorter "secret" out of a text would only garble the text.
+_SHORTEST_SECRET = 6
+
+
 def _secrets(place: Place) -> Iterator[str]:
+    return (secret for secret in _known_secrets(place) if len(secret) >= _SHORTEST_SECRET)
+
+
+def _known_secrets(place: Place) -> Iterator[str]:
     if place.deployment.api_key is not None:
         with contextlib.suppress(ConfigurationError):  # a key that cannot be read stands nowhere
             yield place.deployment.api_key.reveal()
     for name in place.hooks.info.url_options:
         value = place.deployment.options.get(name)
-        if value is not None and len(str(value)) > 3:
+        if value is not None:
             yield str(value)
 
 

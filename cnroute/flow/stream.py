@@ -138,15 +138,15 @@ class Reading:
         parse, state, deployment = self._parse, self.state, self._place.deployment
         out, given = self.out, self.given
         for line in lines:
-            if line.endswith("[DONE]") and self._is_done(line):
-                self.done = True
-                return
             for event in self._asked(parse, line, state, deployment):
                 if event.__class__ is TextDelta and self.committed and event.text and event.text.__class__ is str:
                     out.append(event)
                     given.append(event)
                 else:
                     self._other(event)
+            if self.done or (line.endswith("[DONE]") and self._is_done(line)):
+                self.done = True
+                return
 
     def _asked(self, parse: Any, line: str, state: StreamState, deployment: Any) -> tuple[Any, ...]:
         try:
