@@ -326,6 +326,7 @@ class StreamCore:
         error = None if self._closed else self._scope.error()
         if error is None or not self._begun:
             self._flow.close()
+            self._error = error and self._known(error)
             return
         try:
             self._flow.throw(error)
@@ -335,6 +336,11 @@ class StreamCore:
             self._answer = done.value
         else:
             self._flow.close()
+
+    def _known(self, error: CallError) -> CallError:
+        """The error of a call that was never begun, with what is known of the call."""
+        error.call_id, error.metadata, error.plan = self._call.id, self._call.request.metadata, self._call.walk.plan()
+        return error
 
     def _give_back(self) -> None:
         self._scope.give_back()

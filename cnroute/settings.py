@@ -28,8 +28,11 @@ class _Int(int):
     """A default that nobody wrote down."""
 
 
-def _number(low: float, *, whole: bool = False, optional: bool = False, high: float = math.inf) -> Any:
-    """An attrs validator for a finite number from `low` (excluded when 0) to `high`."""
+def _number(
+    low: float, *, whole: bool = False, optional: bool = False, high: float = math.inf, zero: bool = False
+) -> Any:
+    """An attrs validator for a finite number from `low` (a low of 0 is excluded, unless `zero`) to `high`."""
+    from_low = whole or zero
 
     def check(owner: object, field: attrs.Attribute[Any], value: object) -> None:
         if value is None and optional:
@@ -38,8 +41,8 @@ def _number(low: float, *, whole: bool = False, optional: bool = False, high: fl
         good = isinstance(value, int) if whole else isinstance(value, int | float)
         if not good or isinstance(value, bool) or not -_MOST < value < _MOST:  # type: ignore[operator]
             raise ConfigurationError(f"{field.name} must be {kind}, not {value!r:.40}", field.name)
-        if value < low or (not low and value <= 0 and not whole) or value > high:  # type: ignore[operator]
-            bounds = f"{'at least' if whole else 'above'} {low:g}" + (f" and at most {high:g}" if high < math.inf else "")
+        if value < low or (not low and value <= 0 and not from_low) or value > high:  # type: ignore[operator]
+            bounds = f"{'at least' if from_low else 'above'} {low:g}" + (f" and at most {high:g}" if high < math.inf else "")
             raise ConfigurationError(f"{field.name} must be {bounds}, not {value!r:.40}", field.name)
 
     return check
@@ -115,7 +118,7 @@ class Breaker:
     window: float = attrs.field(default=_Float(30), validator=_number(0))
     open_for: float = attrs.field(default=_Float(5), validator=_number(0))
     max_open: float = attrs.field(default=_Float(120), validator=_number(0))
-    jitter: float = attrs.field(default=_Float(0.2), validator=_number(0, high=1))
+    jitter: float = attrs.field(default=_Float(0.2), validator=_number(0, high=1, zero=True))
 
 
 S = TypeVar("S", Timeouts, Limits, Retries, Breaker)

@@ -269,7 +269,7 @@ def test_plans_of_every_policy_read_well_in_chinese(policy: str) -> None:
     with scene.stage() as (router, emulator):
         emulator.script("yi-large", ["http_401"])
         router.chat("x", model="chat")
-        deployments = [place.deployment for place in router._engine._places.values()]
+        deployments = [place.deployment for place in router._engine.binding.places.values()]
     with cnroute.Router(deployments, {"go": cnroute.Route(policy=policy, targets=["yi", "mm", "kb"])}) as router:
         plan = router.plan("你好", model="go")
     text = plan.explain("zh")

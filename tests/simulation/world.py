@@ -573,14 +573,15 @@ class World:
             return kind
         if at >= exchange.call.ends - TICK:
             return "deadline_exceeded"
-        token_ends = math.inf if exchange.written is None else exchange.written + exchange.limits.first_token
+        # The first content is the step that an open stream without content is in, also where the share ends it.
+        token_ends = min(exchange.cut_at, (exchange.written or math.inf) + exchange.limits.first_token)
         if exchange.opened and not committed and at >= token_ends - TICK:
             return "first_token_timeout"
         return kind
 
     def _either(self, exchange: Exchange) -> bool:
         """Two limits ran out within a hair of each other: either may be named."""
-        limits = (exchange.call.ends, (exchange.written or math.inf) + exchange.limits.first_token)
+        limits = (exchange.call.ends, exchange.cut_at, (exchange.written or math.inf) + exchange.limits.first_token)
         return exchange.raised in HANGS and any(TICK / 10 < limit - exchange.raised_at < NEAR for limit in limits)
 
     def _billing(self, exchange: Exchange, kind: str | None, committed: bool, tokens: bool) -> str:
