@@ -60,9 +60,11 @@ class Binding:
     """The settings of a router made ready. Raises ConfigurationError with every problem at once."""
 
     def __init__(
-        self, deployments: Iterable[Deployment], routes: Mapping[str, Any], settings: Settings, asynchronous: bool
+        self, deployments: Iterable[Deployment], routes: Mapping[str, Any], settings: Settings, asynchronous: bool,
+        before: Binding | None = None,
     ) -> None:
         self.settings = settings
+        self._before = before
         self._problems: list[Problem] = []
         self._check_kinds()
         self.clock = settings.clock
@@ -74,15 +76,19 @@ class Binding:
         self._rates = self._exchange_rates()
         self._plugin_prices = {(provider, model): price for provider, model, price in self.host.prices()}
         self._refuse_unbuilt()
-        self.transport = self._try("transport", lambda: self._make_transport(asynchronous))
+        made = before is None and self._try("transport", lambda: self._make_transport(asynchronous))
+        self.transport: Any = before.transport if before else made or None
         self.places: dict[str, Place] = {}
         self.courses: dict[str, Course] = {}
+        self.made: dict[str, Course] = {}
+        """Courses of names that were called and stand in no setting."""
         self._place_all(deployments)
         self._course_all(routes)
         self._try("policy", self._check_policy)
         if self._problems:
             self._close_transport()
             raise ConfigurationError(self._problems)
+        self._before = None
 
     def _try(self, key: str, make: Callable[[], Any]) -> Any:
         """`make()`, its ConfigurationError kept as problems of `key`."""
@@ -176,15 +182,35 @@ class Binding:
         return self._bound(ready, hooks, info)
 
     def _bound(self, ready: Deployment, hooks: Any, info: ModelInfo | None) -> Place:
+        kept = self._unchanged(ready)
         bind = getattr(self.transport, "bind", None)
         breaker = ready.breaker if ready.breaker is not None else self.settings.breaker
         assert ready.limits is not None  # noqa: S101 (filled in by place)
+        limits = nearest(Timeouts, ready.timeouts, self.settings.timeouts)
         return Place(
-            ready, hooks, bind(ready) if bind is not None else self.transport,
-            Health(ready.limits, breaker, self.clock, self.random), info,
-            Clocked.of(nearest(Timeouts, ready.timeouts, self.settings.timeouts)),
-            self._rates.get(ready.price.currency) if ready.price else Decimal(1), self.currency,
+            ready, hooks,
+            kept.transport if kept else bind(ready) if bind is not None else self.transport,
+            kept.health if kept else Health(ready.limits, breaker, self.clock, self.random),
+            info, Clocked.of(limits), self._rates.get(ready.price.currency) if ready.price else Decimal(1), self.currency,
         )
+
+    def _unchanged(self, ready: Deployment) -> Place | None:
+        """The place of the same deployment before a reload: its health and connections are kept."""
+        place = self._before.places.get(ready.name) if self._before else None
+        same = place is not None and place.deployment == ready and self._before is not None
+        return place if same and self._before.settings.breaker == self.settings.breaker else None  # type: ignore[union-attr]
+
+    def retire(self, successor: Binding) -> None:
+        """After a reload: the connections of what is not in `successor` are kept no longer than their calls."""
+        kept = {id(place.transport) for place in successor.places.values()}
+        for place in self.every_place():
+            if id(place.transport) not in kept:
+                retire(place)
+
+    def every_place(self) -> list[Place]:
+        """The places of the settings, and those that were made for names that were called."""
+        made = [place for course in self.made.values() for place in course.group.places()]
+        return [*self.places.values(), *made]
 
     def _course_all(self, routes: Mapping[str, Any]) -> None:
         if not isinstance(routes, Mapping):
@@ -285,8 +311,15 @@ class Binding:
         return self.course(name, group, Route())
 
     def _close_transport(self) -> None:
-        if self.transport is not None and not getattr(self.transport, "is_async", False):
+        if self._before is None and self.transport is not None and not getattr(self.transport, "is_async", False):
             self.transport.close()
+
+
+def retire(place: Place) -> None:
+    """Nobody will call this place again: its connections may go."""
+    let_go = getattr(place.transport, "retire", None)
+    if let_go is not None:
+        let_go()
 
 
 def _random(source: Any) -> Callable[[], float]:

@@ -16,7 +16,7 @@ from typing import Any
 import attrs
 
 from cnroute import arguments
-from cnroute.binding import Binding, Settings, suggest
+from cnroute.binding import Binding, Settings, retire, suggest
 from cnroute.chat import ChatRequest
 from cnroute.deployments import Deployment, ModelInfo
 from cnroute.errors import ModelNotFoundError, RouterClosedError
@@ -39,28 +39,48 @@ class Engine:
     ) -> None:
         self.binding = Binding(deployments, routes, settings, asynchronous)
         self.settings = settings
+        self._asynchronous = asynchronous
         self.clock = self.binding.clock
         self.host = self.binding.host
         self.transport = self.binding.transport
         self._lock = threading.Lock()
+        self._reloading = threading.Lock()
         self._closed = False
         self._running: dict[Scope, Callable[[], object]] = {}
-        self._made_courses: dict[str, Course] = {}
         self.observers = self.host.observers()
         self.log = _logger(settings.log_content)
         _ENGINES.add(self)
 
     # -- names -------------------------------------------------------------------------------------------
 
+    def reload(self, deployments: Iterable[Deployment], routes: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
+        """Other deployments, routes and settings at once, or ConfigurationError and nothing has changed.
+
+        Running calls keep what they began with; unchanged deployments keep their health and connections.
+        """
+        with self._reloading:
+            before = self.binding
+            settings = attrs.evolve(self.settings, **changes)
+            binding = Binding(deployments, routes, settings, self._asynchronous, before)
+            self.settings, self.binding = settings, binding
+            before.retire(binding)
+
     def course(self, model: str) -> Course:
         """What `model` names: a route, a deployment, `provider/model`, or a model. Raises ModelNotFoundError."""
-        course = self.binding.courses.get(model) or self._made_courses.get(model)
-        if course is None:
-            course = self._found(model)
-            with self._lock:
-                if len(self._made_courses) < _MADE_COURSES:
-                    self._made_courses[model] = course
-        return course
+        binding = self.binding
+        course = binding.courses.get(model) or binding.made.get(model)
+        return course or self._made(model, binding)
+
+    def _made(self, model: str, binding: Binding) -> Course:
+        """The course of a name that stands in no setting; the oldest of these make room for new ones."""
+        course = self._found(model)
+        with self._lock:
+            if len(binding.made) >= _MADE_COURSES:
+                oldest = binding.made.pop(next(iter(binding.made)))
+                for place in oldest.group.places():
+                    if place.deployment.name not in binding.places:
+                        retire(place)
+            return binding.made.setdefault(model, course)
 
     def _found(self, model: str) -> Course:
         provider, slash, name = model.partition("/")

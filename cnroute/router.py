@@ -86,6 +86,21 @@ class BaseRouter:
 
         return cls(**{**environment_arguments(), **keywords})
 
+    def reload(self, config: Any) -> None:
+        """Take other deployments, routes and settings from a TOML file's path or a mapping, all at once.
+
+        Running calls keep what they began with; deployments that did not change keep their health and
+        connections. Plugins and transport stay. Raises ConfigurationError, and then nothing has changed.
+        """
+        from cnroute.config import router_arguments
+
+        arguments = router_arguments(config)
+        deployments, routes = arguments.pop("deployments"), arguments.pop("routes")
+        if arguments.pop("transport", None) not in (None, self._engine.settings.transport):
+            raise ConfigurationError("a reload cannot change the transport; make a new router", "router.transport")
+        arguments.pop("plugins", None)
+        self._engine.reload(deployments, routes, arguments)
+
     @property
     def plugins(self) -> Any:
         """The `PluginHost` in use."""

@@ -54,6 +54,7 @@ class Places(Generic[C]):
     def __init__(self, maximum: int, max_idle: float) -> None:
         self.maximum = maximum
         self.closed = False
+        self.retired = False
         self._max_idle = max_idle
         self._reset()
 
@@ -89,7 +90,7 @@ class Places(Generic[C]):
         """`connection` is clean and may serve the next exchange."""
         connection.idle_since = time.monotonic()
         self._idle.append(connection)
-        if self.closed:
+        if self.closed or self.retired:
             self._close_idle()
 
     def know(self, connection: C) -> None:
@@ -124,6 +125,12 @@ class Places(Generic[C]):
         """How many connections wait for the next exchange."""
         self.sweep()
         return len(self._idle)
+
+    def retire(self) -> None:
+        """Close idle connections, and from now on each one when its exchange is over."""
+        self.retired = True
+        self.sweep()
+        self._close_idle()
 
     def close(self) -> None:
         """Close idle connections; whoever waits for a place, or comes later, is refused."""

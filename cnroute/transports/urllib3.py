@@ -119,6 +119,14 @@ class BoundTransport:
             raise
         raise error_for(failure)
 
+    def retire(self) -> None:
+        """Nobody will bind this deployment again: running exchanges end as they will, no connection is kept."""
+        self.places.retire()
+
+    def over(self) -> bool:
+        """Whether it is retired and its last exchange has ended."""
+        return self.places.retired and not self.active
+
     def close(self) -> None:
         """Close idle connections and cancel running exchanges. Later calls fail with kind `closed`."""
         self.places.close()
@@ -213,7 +221,7 @@ class Urllib3Transport:
     def bind(self, deployment: Deployment) -> BoundTransport:
         """The transport for `deployment`; nothing is opened or loaded yet."""
         bound = BoundTransport(self, deployment)
-        self._bound.append(bound)
+        self._bound = [*(each for each in self._bound if not each.over()), bound]
         return bound
 
     def send(self, request: HttpRequest, deadline: Deadline) -> HttpResponse:

@@ -412,7 +412,7 @@ def _fail(router: cnroute.Router, emulator: Emulator, number: int) -> None:
     for turn in range(number):
         fault, kind = faults[turn % len(faults)]
         emulator.reset()
-        emulator.script("yi-large", [fault])
+        emulator.script("yi-large", [fault] * 2)  # the second for a resend on a kept connection
         with pytest.raises(cnroute.CallError) as caught:
             if fault in BROKEN:
                 list(router.stream(prompt(), model="first"))
