@@ -45,6 +45,7 @@ class AsyncRouter(BaseRouter):
     async def chat(self, messages: Messages, *, model: str, **arguments: Unpack[CallArguments]) -> ChatCompletion:
         """One whole answer; see `Router.chat`. Cancelling the task frees the socket and stays a CancelledError."""
         call = self._engine.call(messages, model, arguments, stream=False)
+        del messages, arguments  # reports of errors show the local variables of every frame
         scope = Scope()
         self._engine.enter(scope, scope.cancel)
         flow = call_flow(call)

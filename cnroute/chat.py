@@ -183,6 +183,11 @@ class KnowledgeBase:
     previous_messages: int = 0
 
 
+def _number(messages: Sequence[Message]) -> str:
+    """Prompts stand in no repr: reports of errors show the local variables of every frame."""
+    return f"<{len(messages)} messages>"
+
+
 @attrs.frozen
 class ChatRequest:
     """One call, checked and complete, as providers see it. None means "not given".
@@ -191,7 +196,7 @@ class ChatRequest:
     raw fields for the provider that is asked, and nothing of other providers.
     """
 
-    messages: tuple[Message, ...]
+    messages: tuple[Message, ...] = attrs.field(repr=_number)
     model: str = ""
     temperature: float | None = None
     top_p: float | None = None

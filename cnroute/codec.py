@@ -8,12 +8,14 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 # An escaped half of a surrogate pair: only then can a decoded text hold a lone surrogate.
 _HALF_PAIR = re.compile(r"\\u[dD][89a-fA-F]")
 _LONE = re.compile("[\ud800-\udfff]")
+# How deep a vendor's JSON may be nested (reliability 3.5): what reads, writes or walks it later may recurse.
+MAX_DEPTH = 64
 
 
 class JsonError(ValueError):
@@ -24,16 +26,25 @@ def _refuse_constant(name: str) -> Any:
     raise JsonError(f"{name} is not JSON")
 
 
-def loads(data: bytes | str) -> Any:
+def _finite(number: str) -> float:
+    value = float(number)
+    if math.isinf(value):
+        raise JsonError("a number beyond all floats")
+    return value
+
+
+def loads(data: bytes | str, depth: int = MAX_DEPTH) -> Any:
     """`data` decoded from JSON, exactly: integers of any sensible size, a byte order mark forgiven.
 
-    Invalid UTF-8 becomes U+FFFD. Raises JsonError, and nothing else, for what is not JSON.
+    Invalid UTF-8 becomes U+FFFD. Raises JsonError, and nothing else, for what is not JSON or nested deeper than `depth`.
     """
     text = data.decode("utf-8", "replace") if isinstance(data, bytes | bytearray) else data
     try:
         value = _DECODER.decode(text.removeprefix("\ufeff"))
     except (ValueError, RecursionError) as error:
         raise JsonError(type(error).__name__) from None
+    if text.count("[") + text.count("{") > depth and _is_deeper(value, depth):
+        raise JsonError("nested too deeply")
     return _mended(value) if _HALF_PAIR.search(text) else value
 
 
@@ -48,6 +59,15 @@ def dumps(value: Any) -> bytes:
         return text.encode("utf-8")
     except UnicodeEncodeError:
         return text.encode("utf-8", "backslashreplace")
+
+
+def escaped(value: Any, **options: Any) -> str:
+    """`value` as JSON text for people: Chinese as it is, and escapes for what could steer a terminal or break a log line."""
+    return _STEERING.sub(lambda found: f"\\u{ord(found.group()):04x}", json.dumps(value, ensure_ascii=False, **options))
+
+
+# Beyond what JSON escapes by itself: C1, separators, Bidi_Control, lone surrogates. All of it stands inside of strings.
+_STEERING = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def plain(value: Any, depth: int = 64) -> Any:
@@ -73,7 +93,21 @@ def plain(value: Any, depth: int = 64) -> Any:
 # Python writes no integer of more than 4,300 digits.
 _MOST_BITS = 14_000
 
-_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
+
+
+def _is_deeper(value: Any, depth: int) -> bool:
+    """Whether lists and objects are nested more than `depth` times. Does not recurse."""
+    level = [value]
+    for _ in range(depth):
+        level = [item for each in level for item in _items(each)]
+    return any(isinstance(each, dict | list) for each in level)
+
+
+def _items(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def _mended(value: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
 
-from cnroute.codec import JsonError, loads
+from cnroute.codec import MAX_DEPTH, JsonError, loads
 
 if TYPE_CHECKING:
     from cnroute.chat import ChatRequest, Choice, Source, Usage
@@ -140,7 +140,7 @@ class StreamState:
         """The JSON that went out, decoded when first asked for; None when it is none."""
         if isinstance(self._body, bytes):
             try:
-                self._body = loads(self._body)
+                self._body = loads(self._body, 2 * MAX_DEPTH)  # tools may be as deep as that on their own
             except JsonError:
                 self._body = None
         return self._body

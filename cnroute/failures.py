@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from enum import StrEnum
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Literal
 
 import attrs
@@ -118,7 +119,8 @@ _RETRYABLE = frozenset(
     )
 )
 
-_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+# Control characters, line and paragraph separators, all of Unicode's Bidi_Control, lone surrogates.
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def _escape(match: re.Match[str]) -> str:
@@ -134,6 +136,15 @@ def clean_text(text: object, limit: int = 500) -> str:
     raw = text if isinstance(text, str) else _shown(text)
     safe = _UNSAFE.sub(_escape, raw[: limit + 1])
     return safe if len(safe) <= limit else safe[: limit - 1] + "…"
+
+
+def how_raised(error: BaseException) -> str:
+    """Type and place of an exception of foreign code; its own words may hold a prompt or a key, and are not shown."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = f" ({PurePath(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno})" if trace is not None else ""
+    return f"raised {type(error).__name__}{where}"
 
 
 def _shown(value: object) -> str:

@@ -58,7 +58,7 @@ class Headers(Mapping[str, str]):
         return len(self._values)
 
     def __repr__(self) -> str:
-        return f"Headers({self._values!r})"
+        return f"<headers {', '.join(self._values)}>"  # vendors' cookies, and what they repeat, stand in the values
 
 
 def _headers(value: Mapping[str, str]) -> Headers:
@@ -69,12 +69,18 @@ def _size(body: bytes) -> str:
     return f"<{len(body)} bytes>"
 
 
+def _without_query(url: str) -> str:
+    """Queries hold GroupIds: they are not shown."""
+    path, mark, _ = url.partition("?")
+    return repr(f"{path}?***" if mark else path)
+
+
 @attrs.define
 class HttpRequest:
     """What a provider asks a transport to send. `adjusted` maps parameters to what was done with them."""
 
     method: str
-    url: str
+    url: str = attrs.field(repr=_without_query)
     headers: Mapping[str, str] = attrs.field(factory=dict)
     body: bytes = attrs.field(default=b"", repr=_size)
     adjusted: Mapping[str, str] = attrs.field(factory=dict)

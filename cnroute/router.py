@@ -138,6 +138,7 @@ class Router(BaseRouter):
         Raises BadRequestError for wrong arguments before anything is sent.
         """
         call = self._engine.call(messages, model, arguments, stream=False)
+        del messages, arguments  # reports of errors show the local variables of every frame
         scope = Scope()
         self._engine.enter(scope, scope.cancel)
         flow = call_flow(call)
@@ -287,9 +288,8 @@ class StreamCore:
 
     def _advance(self) -> Effect | None:
         """Let the flow run to its next effect; None when it has ended. Its deltas are then waiting."""
-        step, value = self._next
         try:
-            effect = step(value)
+            effect = self._next[0](self._next[1])  # no variable holds what the vendor sent: reports of errors show those
         except StopIteration as done:
             self._answer = done.value
             self._end()
@@ -339,11 +339,12 @@ class StreamCore:
         """End the flow where it stands: with the error of a cancelled call, else as left by its consumer."""
         self._over, self._effect = True, None
         error = None if self._closed else self._scope.error()
-        if error is None or not self._begun:
+        if error is None:
             self._flow.close()
-            self._error = error and self._known(error)
             return
         try:
+            if not self._begun:
+                next(self._flow)  # a generator that never ran would end without the call's notice
             self._flow.throw(error)
         except CallError as raised:
             self._error = raised
@@ -351,11 +352,6 @@ class StreamCore:
             self._answer = done.value
         else:
             self._flow.close()
-
-    def _known(self, error: CallError) -> CallError:
-        """The error of a call that was never begun, with what is known of the call."""
-        error.call_id, error.metadata, error.plan = self._call.id, self._call.request.metadata, self._call.walk.plan()
-        return error
 
     def _give_back(self) -> None:
         self._scope.give_back()

@@ -13,7 +13,7 @@ import threading
 from typing import Any
 
 from cnroute.errors import CallError, HookError, error_for
-from cnroute.failures import Failure, FailureKind, clean_text
+from cnroute.failures import Failure, FailureKind, how_raised
 from cnroute.routing.deadline import Deadline
 from cnroute.routing.health import Lease
 
@@ -101,4 +101,4 @@ def transport_error(transport: Any, error: Exception) -> CallError:
     if isinstance(error, CallError):
         return error
     name = type(transport).__name__
-    return HookError(f"transport {name} raised {type(error).__name__}: {clean_text(error)}", billing="unknown")
+    return HookError(f"transport {name} {how_raised(error)}", billing="unknown")

@@ -6,13 +6,14 @@ Then every event is a line of JSON, so that `cnroute explain` can read what was 
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import sys
 from collections.abc import Iterator
 
 import click
+
+from cnroute.codec import escaped
 
 LEVEL = "CNROUTE_LOG_LEVEL"
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -28,7 +29,7 @@ class JsonLines(logging.Formatter):
         """The line."""
         fields = {name: value for name, value in vars(record).items() if name not in _ORDINARY}
         line = {"level": record.levelname.lower(), "logger": record.name, "event": record.getMessage(), **fields}
-        return json.dumps(line, ensure_ascii=False, default=str)
+        return escaped(line, default=str)
 
 
 @contextlib.contextmanager

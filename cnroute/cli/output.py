@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
@@ -10,6 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from cnroute.codec import escaped
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -60,7 +61,7 @@ def console(no_color: bool = False) -> Console:
 
 def print_json(document: Any, *, line: bool = False) -> None:
     """One JSON document on stdout; with `line` on one line, sent at once."""
-    text = json.dumps(document, ensure_ascii=False, indent=None if line else 2)
+    text = escaped(document, indent=None if line else 2)
     print(text, flush=line)
 
 

@@ -19,7 +19,7 @@ import attrs
 from cnroute.chat import ChatCompletion, Source, ToolCall, Usage
 from cnroute.errors import CallError, ConfigurationError
 from cnroute.events import FINISH_REASONS
-from cnroute.failures import Failure, FailureKind, clean_text
+from cnroute.failures import Failure, FailureKind, clean_text, how_raised
 from cnroute.http import HttpResponse, header_request_id, positive_seconds
 from cnroute.routing.plan import Place
 
@@ -46,7 +46,7 @@ def answer_of(place: Place, response: HttpResponse, wall: float) -> ChatCompleti
             lie = _lie(made)
             if lie:
                 raise AttemptFailed(broken(place, "parse_response", f"returned a ChatCompletion whose {lie}"))
-            return made if made.request_id else attrs.evolve(made, request_id=header_request_id(response.headers))
+            return with_id(made, response.headers, place)
         failure = made
     if not isinstance(failure, Failure):
         what = f"returned {type(failure).__name__}, not a ChatCompletion"
@@ -89,20 +89,39 @@ def masked(failure: Failure, place: Place) -> Failure:
     """`failure` without the deployment's key and the options that stand in its URLs."""
     message, code, ident = failure.message, failure.vendor_code, failure.request_id
     for secret in _secrets(place):
-        message = _without_beginning(message.replace(secret, "***"), secret)
-        code = code.replace(secret, "***") if code else code
-        ident = ident.replace(secret, "***") if ident else ident
+        message = _without(message, secret)
+        code = _without(code, secret) if code else code
+        ident = _without(ident, secret) if ident else ident
     return attrs.evolve(failure, message=message, vendor_code=code, request_id=ident)
 
 
-def _without_beginning(message: str, secret: str) -> str:
-    """A text that was cut may end in the middle of a secret: its beginning goes too."""
-    if not message.endswith("…"):
-        return message
+def clean_id(ident: str | None) -> str | None:
+    """The request id of an answer as the record and the log may have it."""
+    return ident if ident is None or (len(ident) <= _LONGEST_ID and ident.isprintable()) else clean_text(ident, _LONGEST_ID)
+
+
+def with_id(made: ChatCompletion, headers: Mapping[str, str], place: Place) -> ChatCompletion:
+    """`made` with the request id of the head, where the body has none; gateways put all sorts of things there."""
+    ident = None if made.request_id else clean_id(header_request_id(headers))
+    if ident is None:
+        return made
+    for secret in _secrets(place):
+        ident = _without(ident, secret)
+    return attrs.evolve(made, request_id=ident)
+
+
+_LONGEST_ID = 200
+
+
+def _without(text: str, secret: str) -> str:
+    """`text` without `secret`; one that was cut may end in the middle of it: its beginning goes too."""
+    text = text.replace(secret, "***")
+    if not text.endswith("…"):
+        return text
     for length in range(len(secret) - 1, 5, -1):
-        if message.endswith(secret[:length] + "…"):
-            return message[: -length - 1] + "***…"
-    return message
+        if text.endswith(secret[:length] + "…"):
+            return text[: -length - 1] + "***…"
+    return text
 
 
 # Taking a shorter "secret" out of a text would only garble the text.
@@ -158,7 +177,7 @@ def _ask(place: Place, hook: str, function: Callable[..., Any], response: HttpRe
     except MemoryError:
         raise
     except Exception as error:  # noqa: BLE001 (a plugin's code)
-        failure = broken(place, hook, f"raised {type(error).__name__}: {clean_text(error)}")
+        failure = broken(place, hook, how_raised(error))
     raise AttemptFailed(failure)
 
 

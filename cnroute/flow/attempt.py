@@ -15,13 +15,13 @@ from cnroute.chat import ChatCompletion
 from cnroute.errors import CallError
 from cnroute.events import Delta, StepDelta, StreamState, ToolCallDelta
 from cnroute.failures import Failure, FailureKind
-from cnroute.flow.answer import AttemptFailed, answer_of, completed
+from cnroute.flow.answer import AttemptFailed, answer_of, completed, with_id
 from cnroute.flow.assemble import completion_of
 from cnroute.flow.effects import Effect, Open, Read, Send
 from cnroute.flow.stream import Reading, StreamFailed
-from cnroute.http import HttpRequest, HttpResponse, header_request_id
+from cnroute.http import HttpRequest, HttpResponse
 from cnroute.routing.deadline import Clock, Deadline
-from cnroute.routing.plan import Step
+from cnroute.routing.plan import Place, Step
 
 K = FailureKind
 
@@ -110,7 +110,7 @@ def streamed(run: Run, given: list[Delta]) -> Generator[Effect, Any, ChatComplet
         run.deadline.at = min(run.deadline.at, ends)
     try:
         yield from _read(run, reading)
-        return _whole_answer(run, reading, head) if reading.whole is not None else _end(reading, head)
+        return _whole_answer(run, reading, head) if reading.whole is not None else _end(reading, head, run.step.place)
     except StreamFailed as failed:
         failure = attrs.evolve(failed.failure, request_id=failed.failure.request_id or state.request_id)
     raise AttemptFailed(completed(failure, run.step.place, head.status, head.headers, run.clock.time()))
@@ -149,10 +149,10 @@ def _hurry(run: Run, seconds: float) -> None:
     run.deadline.at = min(run.deadline.at, run.clock.monotonic() + seconds)
 
 
-def _end(reading: Reading, head: Any) -> ChatCompletion:
+def _end(reading: Reading, head: Any, place: Place) -> ChatCompletion:
     reading.close_with(reading.usage)
     completion = completion_of(reading.given, reading.state, reading.usage, reading.finish)
-    return completion if completion.request_id else attrs.evolve(completion, request_id=header_request_id(head.headers))
+    return with_id(completion, head.headers, place)
 
 
 def _whole_answer(run: Run, reading: Reading, head: Any) -> ChatCompletion:

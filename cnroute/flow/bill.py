@@ -9,7 +9,7 @@ import attrs
 
 from cnroute.chat import ChatCompletion, ChatRequest, Usage
 from cnroute.failures import Attempt
-from cnroute.money import EXACT, ZERO, Bill, Cost, add_up
+from cnroute.money import EXACT, ZERO, Bill, Cost, Price, add_up
 from cnroute.routing import tokens
 from cnroute.routing.plan import Place
 
@@ -18,7 +18,7 @@ def attempt_cost(place: Place, request: ChatRequest, usage: Usage | None, comple
     """The cost of an attempt that was or may have been charged; None when the price is unknown.
 
     Without usage it is an estimated range: from half to twice the estimated tokens for an answer that came,
-    from nothing to the largest answer for one that did not.
+    from nothing to the largest answer for one that did not. What a stream told before it broke off is the lower end.
     """
     price = place.deployment.price
     if price is None or not price.known:
@@ -26,9 +26,19 @@ def attempt_cost(place: Place, request: ChatRequest, usage: Usage | None, comple
     cost = price.cost(usage, _searches(completion))
     if cost is None:
         cost = _estimated(place, request, completion)
+    elif completion is None:
+        cost = _open_ended(price, request, usage, cost)
     if cost is None or place.rate is None:
         return cost
     return cost if place.rate == 1 else cost.times(place.rate, place.currency)
+
+
+def _open_ended(price: Price, request: ChatRequest, usage: Usage | None, known: Cost) -> Cost:
+    """From what the vendor had counted so far to the largest answer: it may have gone on, and charge for it."""
+    given, made = usage.split() if usage is not None else (None, None)
+    told = (usage.total_tokens if usage is not None else None) or 0
+    top = price.of(told if given is None else given, max(made or 0, request.max_tokens or 0))
+    return attrs.evolve(known, high=max(known.high, top.high if top is not None else ZERO), estimated=True)
 
 
 def _searches(completion: ChatCompletion | None) -> int:

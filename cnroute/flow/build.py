@@ -16,7 +16,7 @@ import attrs
 
 from cnroute.chat import ChatRequest
 from cnroute.errors import CallError, ConfigurationError, UnsupportedRequestError
-from cnroute.failures import Failure, FailureKind, clean_text
+from cnroute.failures import Failure, FailureKind, how_raised
 from cnroute.flow.answer import broken, masked
 from cnroute.flow.bill import worst_cost
 from cnroute.http import HttpRequest
@@ -58,7 +58,7 @@ def build(place: Place, request: ChatRequest, stream: bool) -> HttpRequest:
         except MemoryError:
             raise
         except Exception as error:  # noqa: BLE001 (a plugin's code)
-            raise CannotBuild(_broken(place, f"raised {type(error).__name__}: {clean_text(error)}")) from None
+            raise CannotBuild(_broken(place, how_raised(error))) from None
     return _checked(place, made, dropped)
 
 

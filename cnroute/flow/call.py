@@ -20,7 +20,7 @@ from cnroute.errors import CallCancelledError, CallError, StreamInterruptedError
 from cnroute.failures import Attempt, Failure, FailureKind
 from cnroute.flow import attempt as attempts
 from cnroute.flow.announce import attempt_finished, attempt_started, call_finished, candidate_skipped
-from cnroute.flow.answer import AttemptFailed
+from cnroute.flow.answer import AttemptFailed, clean_id
 from cnroute.flow.bill import attempt_cost, bill_of
 from cnroute.flow.build import CannotBuild, build, check_cost
 from cnroute.flow.effects import Admit, Effect, Sleep
@@ -148,17 +148,18 @@ def _answered(
     if completion.usage is not None and completion.usage.output_tokens is not None:
         step.place.health.made(completion.usage.output_tokens)
     cost = attempt_cost(step.place, _request(step), completion.usage, completion)
-    deployment = step.place.deployment
+    deployment, request_id = step.place.deployment, clean_id(completion.request_id)
     call.attempts.append(
         Attempt(
-            deployment.name, deployment.provider, len(call.attempts) + 1, None, run.status, completion.request_id,
+            deployment.name, deployment.provider, len(call.attempts) + 1, None, run.status, request_id,
             "billed", wall, seconds, completion.usage, cost, run.request.adjusted, run.deadline.resent,
         )
     )
     attempt_finished(call, step, "done")
     return completion.with_record(
-        call_id=call.id, provider=deployment.provider, deployment=deployment.name, model=completion.model or deployment.model,
-        cost=cost, bill=bill_of(call.attempts, call.currency), attempts=tuple(call.attempts), plan=call.walk.plan,
+        call_id=call.id, request_id=request_id, provider=deployment.provider, deployment=deployment.name,
+        model=completion.model or deployment.model, cost=cost, bill=bill_of(call.attempts, call.currency),
+        attempts=tuple(call.attempts), plan=call.walk.plan,
         metadata=call.request.metadata, seconds=call.clock.monotonic() - call.started,
     )
 

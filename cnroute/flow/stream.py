@@ -24,7 +24,7 @@ from cnroute.events import (
     ToolCallDelta,
     UsageUpdate,
 )
-from cnroute.failures import Failure, FailureKind
+from cnroute.failures import Failure, FailureKind, how_raised
 from cnroute.flow.lines import LineSplitter, LineTooLong
 from cnroute.routing.plan import Place
 
@@ -50,7 +50,7 @@ class Reading:
         self._place = place
         self.state = state
         self._splitter = LineSplitter(_limits(place).max_line_bytes)
-        self._head = b""
+        self._head: list[bytes] = []
         self._whole: list[bytes] | None = None if 200 <= status < 300 else []
         self._size = 0
         self._decided = self._whole is not None
@@ -87,8 +87,8 @@ class Reading:
     def end(self) -> None:
         """The body has ended: the rest is read, and without an end mark it is a failure."""
         if not self._decided and self._head:
-            self._decided, data, self._head = True, self._head, b""
-            self.feed(data)
+            self._decided = True
+            self.feed(b"".join(self._head))
         if self._whole is not None:
             return
         if not self.done:
@@ -110,16 +110,18 @@ class Reading:
 
     def _decide(self, data: bytes) -> bytes:
         """Look at the first non-blank byte. What cannot be decided yet is kept."""
-        data = self._head + data
+        self._head.append(data)
+        if len(self._head) > len(_BOM) and data.isspace():  # looked at piece by piece, not all of it each time
+            self._bounded(len(data), _limits(self._place).max_line_bytes)
+            return b""
+        data = b"".join(self._head)
         if len(data) < len(_BOM) and _BOM.startswith(data):
-            self._head = data
             return b""
         start = data.removeprefix(_BOM).lstrip()
         if not start:
-            self._head = data
             self._bounded(len(data) - self._size, _limits(self._place).max_line_bytes)
             return b""
-        self._decided, self._head = True, b""
+        self._decided, self._head = True, []
         if start.startswith(_WHOLE):
             self._whole = []
         return data
@@ -154,7 +156,7 @@ class Reading:
         except MemoryError:
             raise
         except Exception as error:  # noqa: BLE001 (a plugin's code)
-            raise StreamFailed(self._broken(f"raised {type(error).__name__}")) from None
+            raise StreamFailed(self._broken(how_raised(error))) from None
         if events.__class__ is not tuple:
             raise StreamFailed(self._broken(f"returned {type(events).__name__}, not a tuple"))
         self._events += len(events)

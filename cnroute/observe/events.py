@@ -10,7 +10,6 @@ Rules of this file
 
 from __future__ import annotations
 
-import json
 import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 import attrs
 
 from cnroute.chat import Usage
+from cnroute.codec import escaped
 from cnroute.failures import clean_text
 from cnroute.money import Bill, Cost, plain
 from cnroute.notices import AttemptFinished, AttemptSkipped, AttemptStarted, CallFinished
@@ -63,7 +63,7 @@ class RecordField(dict[str, Any]):
     """A record as a log field: data for JSON hosts, and one line of JSON where a format asks for text."""
 
     def __str__(self) -> str:
-        return json.dumps(self, ensure_ascii=False)
+        return escaped(self)
 
 
 # -- fields ------------------------------------------------------------------------------------------------

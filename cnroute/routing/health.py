@@ -3,8 +3,10 @@
 Rules of this file (contract section 4, reliability S6, S8, S14)
 - `admit` is the one place where a breaker probe and an in-flight place are taken; a `Lease` is the one place
   where both are given back, exactly once, whatever happened.
-- `Lease.end` never blocks: it appends the outcome and settles only if the lock is free at once, so that even
-  a garbage collector may call it. Every admission settles what is left over.
+- `Lease.end` never waits for a lock that its own thread holds: it appends the outcome and settles only where the
+  lock is free, so that even a garbage collector may call it. Every admission settles what is left over.
+- An interrupt (KeyboardInterrupt) may come between any two steps: locks are taken by `with` alone, and settling
+  one lease twice changes nothing that is counted.
 - No clock and no randomness of its own: `now` and the jitter are handed in.
 - A cool-down is never shortened by a later, smaller one.
 """
@@ -83,8 +85,9 @@ class Lease:
     def end(self, outcome: Outcome | None = None) -> None:
         """Give the place back; None: the attempt was given up and says nothing of the vendor."""
         if not self._ended:
-            self._ended = True
             self._health.give_back(self, outcome)
+            self._ended = True
+            self._health.settle_if_free()
 
     def __del__(self) -> None:
         self.end()
@@ -99,7 +102,6 @@ class Health:
         self._clock = clock
         self._random = random
         self._made()
-        self._in_flight = 0
         self._waiting = 0
         self._failures = 0
         self._recent: deque[tuple[float, bool]] = deque(maxlen=1000)
@@ -115,16 +117,21 @@ class Health:
         self._first_content: float | None = None
         self._output_tokens: float | None = None
 
+    @property
+    def _in_flight(self) -> int:
+        return len(self._out)
+
     def _made(self) -> None:
         self._lock = threading.Lock()
         self._room = threading.Condition(self._lock)
         self._ended: deque[tuple[Lease, Outcome | None]] = deque()
+        self._out: set[int] = set()
         self._wakers: deque[Callable[[], object]] = deque()
 
     def forked(self) -> None:
         """In a forked child: new locks, no calls in flight, no probe out. What was learned stays."""
         self._made()
-        self._in_flight = self._waiting = 0
+        self._waiting = 0
         self._probe = None
 
     # -- admission -------------------------------------------------------------------------------------
@@ -215,8 +222,8 @@ class Health:
             self._room.notify_all()
 
     def _lease(self) -> Lease:
-        self._in_flight += 1
         lease = Lease(self, self._open)
+        self._out.add(id(lease))
         if self._open:
             self._probe = lease
         return lease
@@ -224,22 +231,24 @@ class Health:
     # -- giving back -----------------------------------------------------------------------------------
 
     def give_back(self, lease: Lease, outcome: Outcome | None) -> None:
-        """Take note that `lease` ended; settled at once if the lock is free, else by the next who holds it."""
+        """Take note that `lease` ended."""
         self._ended.append((lease, outcome))
-        while self._ended and self._lock.acquire(blocking=False):
-            try:
+
+    def settle_if_free(self) -> None:
+        """Settle what ended, unless somebody holds the lock: whoever holds it next will do so."""
+        while self._ended and not self._lock.locked():
+            with self._lock:
                 self._settle()
-            finally:
-                self._lock.release()
 
     def _settle(self) -> None:
         while self._ended:
-            lease, outcome = self._ended.popleft()
-            self._in_flight = max(0, self._in_flight - 1)
+            lease, outcome = self._ended[0]
+            self._out.discard(id(lease))
             if self._probe is lease:
                 self._probe = None
             if outcome is not None:
                 self._learn(outcome, lease.probe)
+            self._ended.popleft()
             self._room.notify()
             self._call_next()
 

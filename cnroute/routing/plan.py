@@ -15,7 +15,7 @@ import attrs
 
 from cnroute.chat import ChatRequest
 from cnroute.errors import HookError
-from cnroute.failures import FailureKind, clean_text
+from cnroute.failures import FailureKind, how_raised
 from cnroute.money import Cost
 from cnroute.routing import tokens
 from cnroute.routing.fallback import Rule
@@ -323,7 +323,7 @@ def _ordered(group: Group, options: list[Option], context: Context) -> Sequence[
     except MemoryError:
         raise
     except Exception as error:  # noqa: BLE001 (a plugin's code)
-        what = f"raised {type(error).__name__}: {clean_text(error)}"
+        what = how_raised(error)
     raise HookError(f"policy {group.policy_name}: order {what}", billing="none")
 
 

@@ -262,17 +262,21 @@ class Call:
 
     def end(self) -> None:
         """Keep the connection if it is clean, else close it; give the place back. The first call counts."""
-        with self._lock:
-            if self.ended:
-                return
-            self.ended = True
+        first = False
         try:
+            with self._lock:
+                if self.ended:
+                    return
+                self.ended = first = True
             self._put_away()
         except BaseException:
-            self._close_connection()
+            if first:
+                self._close_connection()
             raise
         finally:
-            self._free()
+            if first:  # an interrupt may come anywhere: once nobody knows this call, its token goes back by itself
+                self.bound.active.discard(self)
+                self._free()
 
     def _put_away(self) -> None:
         connection, answer = self.connection, self.answer

@@ -36,16 +36,26 @@ C = TypeVar("C", bound=Pooled)
 
 
 class Token:
-    """One place. It goes back into the queue that it came from: a child's queues never see the parent's tokens."""
+    """One place. It goes back into the queue that it came from: a child's queues never see the parent's tokens.
+
+    One that is lost (an interrupt may come between any two steps) leaves another in its place.
+    """
 
     __slots__ = ("_home",)
 
-    def __init__(self, home: queue.SimpleQueue[Token]) -> None:
+    def __init__(self, home: weakref.ref[queue.SimpleQueue[Token]]) -> None:
         self._home = home
 
     def give_back(self) -> None:
         """The place is free again."""
-        self._home.put(self)
+        home = self._home()
+        if home is not None:
+            home.put(self)
+
+    def __del__(self) -> None:
+        home = self._home()
+        if home is not None:
+            home.put(Token(self._home))
 
 
 class Places(Generic[C]):
@@ -61,7 +71,7 @@ class Places(Generic[C]):
     def _reset(self) -> None:
         tokens: queue.SimpleQueue[Token] = queue.SimpleQueue()
         for _ in range(self.maximum):
-            tokens.put(Token(tokens))
+            tokens.put(Token(weakref.ref(tokens)))
         self._tokens = tokens
         self._idle: deque[C] = deque()
         self._dropped: deque[Callable[[], object]] = deque()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
@@ -258,7 +259,7 @@ def prompt_deltas(course: Course) -> None:
     arrived: list[float] = course.seen.arrived  # type: ignore[attr-defined]
     late = [at - number * 0.2 for number, at in enumerate(arrived)]
     course.expect(len(arrived) >= 5, f"only {len(arrived)} deltas")
-    gaps = [after - before for before, after in zip(arrived[:5], arrived[1:6], strict=False)]
+    gaps = [after - before for before, after in itertools.pairwise(arrived[:6])]
     course.expect(all(0.05 < gap < 0.2 + 0.2 + 0.3 for gap in gaps), f"deltas came {[round(gap, 2) for gap in gaps]} s apart")
     course.expect(late[0] < 0.2 + 0.5, f"the first delta came after {late[0]:.2f} s")
 
@@ -274,8 +275,8 @@ CHECKS: dict[str, Callable[[Course], Any]] = {
     for check in (
         reset_early, alarm, one_request, nothing_raw, early_413, not_found, larger_only, two_requests, waited, one_hour, busy,
         short_text, one_line, code_4711, usage_unknown, usage_none, usage_int_or_unknown, exact_usage, marker_only, encodes,
-        nul_kept, empty_text, nothing_handed_out, role_only, some_partial, partial, two_events, partial_and_code, idle_partial, too_large,
-        prompt_deltas, one_delta,
+        nul_kept, empty_text, nothing_handed_out, role_only, some_partial, partial, two_events, partial_and_code, idle_partial,
+        too_large, prompt_deltas, one_delta,
     )
 }  # fmt: skip
 

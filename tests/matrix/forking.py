@@ -84,32 +84,47 @@ def locked(url: str, number: str) -> None:
 
 
 def interrupted(url: str, number: str) -> None:
-    """L15: KeyboardInterrupt at random points of a call; it comes out, and nothing stays taken."""
-    router = router_at(url, limits=cnroute.Limits(max_connections=2, max_in_flight=2))
-    ask(router, "warm")
-    chance, hits = random.Random(15), 0
+    """L15: KeyboardInterrupt at random points of a call; it comes out, and nothing stays taken.
+
+    One that comes inside of a `__del__` is swallowed by the interpreter, which ends that `__del__` too: no program can
+    make that good, so the next turn begins with a new router.
+    """
+    swallowed: list[Any] = []
+    sys.unraisablehook = swallowed.append
+    limits = cnroute.Limits(max_connections=2, max_in_flight=2)
+    router, chance = router_at(url, limits=limits), random.Random()
     signal.signal(signal.SIGALRM, signal.default_int_handler)
     for turn in range(int(number)):
-        try:
-            signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.0001, 0.004))
-            if turn % 2:
-                ask(router, f"turn{turn}")
-            else:
-                with router.stream(f"笑一个 marker:turn{turn}", model="first") as stream:
-                    assert "".join(stream.texts()).startswith(f"marker:turn{turn} ")
-            while True:
-                time.sleep(0.01)
-        except KeyboardInterrupt:
-            hits += 1
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-    assert hits == int(number)
-    (bound,) = router.transport._bound
-    assert router.health()["first"]["in_flight"] == 0, "a call is in flight"
-    assert bound.free_places() == 2, f"{bound.free_places()} of 2 places are free"
+        before = len(swallowed)
+        came = _interrupt_one(router, turn, chance.uniform(0.0001, 0.004))
+        if len(swallowed) > before:
+            router = router_at(url, limits=limits)
+            continue
+        assert came, "the interrupt did not come out"
+        (bound,) = router.transport._bound
+        assert router.health()["first"]["in_flight"] == 0, "a call is in flight"
+        assert bound.free_places() == 2, f"{bound.free_places()} of 2 places are free"
+    assert len(swallowed) <= 10 + int(number) // 20, f"{len(swallowed)} interrupts were swallowed"
     for each in range(4):
         ask(router, f"end{each}")
     router.close()
+
+
+def _interrupt_one(router: cnroute.Router, turn: int, seconds: float) -> bool:
+    """One call that is interrupted after `seconds`, or the pause behind it; whether the interrupt came out."""
+    try:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        if turn % 2:
+            ask(router, f"turn{turn}")
+        else:
+            with router.stream(f"笑一个 marker:turn{turn}", model="first") as stream:
+                assert "".join(stream.texts()).startswith(f"marker:turn{turn} ")
+        time.sleep(0.05)
+    except KeyboardInterrupt:
+        return True
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    return False
 
 
 def shutdown(url: str, number: str) -> None:

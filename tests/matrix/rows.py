@@ -180,7 +180,8 @@ row(71, "MiniMax 1001", "error_in_200:1001", "vendor_timeout", "ok", "unknown", 
 row(72, "MiniMax 1026, input", "error_in_200:1026", "content_filter", "no", "none", "R", **INSIDE)
 row(72, "MiniMax 1027, output", "error_in_200:1027", "content_filter", "no", "unknown", "R", **INSIDE)
 row(73, "MiniMax 2013", "error_in_200:2013", "bad_request", "no", "none", "R", **INSIDE)
-row(74, "a MiniMax code that nobody knows", "error_in_200:4711", "server_error", "ok", "unknown", "R", check="code_4711", **INSIDE)
+row(74, "a MiniMax code that nobody knows", "error_in_200:4711", "server_error", "ok", "unknown", "R",
+    check="code_4711", **INSIDE)  # fmt: skip
 row(75, 'the code as a string, "1002"', "code_string:1002", "rate_limit", "ok", "none", "R", **INSIDE)
 row(76, "an error code beside a whole text", "error_with_text", "content_filter", "no", "unknown", "R", **INSIDE)
 row(77, "base_resp is null in a good answer", "base_resp_null", "ok", None, "billed", "R", **INSIDE)

@@ -136,8 +136,8 @@ def deployments(case: Case, stage: Stage, second: Emulator) -> list[cnroute.Depl
     def made(name: str, speaker: str, base: Emulator, **fields: Any) -> cnroute.Deployment:
         provider, model = DIALECTS[speaker]
         return cnroute.Deployment(**{
-            "name": name, "provider": provider, "model": model, "api_key": KEY, "base_url": base.base_url(provider), "price": PRICE,
-            "options": {"group_id": GROUP} if provider == "minimax-pro" else {}, **fields,
+            "name": name, "provider": provider, "model": model, "api_key": KEY, "base_url": base.base_url(provider),
+            "price": PRICE, "options": {"group_id": GROUP} if provider == "minimax-pro" else {}, **fields,
         })  # fmt: skip
 
     return [

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests.matrix.page import PAGE, rendered
 from tests.matrix.rows import ROWS, Case, cases
 from tests.matrix.running import CANARIES, GROUP
 
@@ -121,3 +122,9 @@ def test_every_fault_in_every_dialect() -> None:
     """The whole table: every fault of every row in every dialect that the row may have, in both worlds."""
     done = subprocess.run([sys.executable, "-m", "tests.matrix", "--full"], cwd=TREE, capture_output=True, text=True, check=False)
     assert done.returncode == 0, "\n".join(line for line in done.stdout.splitlines() if line.startswith(("FAILS", "LEFT")))
+
+
+def test_the_page_shows_the_rows_as_they_are() -> None:
+    """`docs/reliability.md` holds the table that the rows make; `python -m tests.matrix.page` rewrites it."""
+    text = PAGE.read_text("utf-8")
+    assert text == rendered(text)

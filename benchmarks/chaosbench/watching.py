@@ -1,0 +1,130 @@
+"""What is seen of a run beside its answers: log lines, notices, warnings, sockets, threads, memory."""
+
+from __future__ import annotations
+
+import base64
+import collections
+import contextlib
+import gc
+import json
+import logging
+import os
+import re
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import attrs
+
+from cnroute.notices import AttemptSkipped, CallFinished, Notice
+from chaosbench.traffic import CANARY
+from chaosbench.vendors import KEY
+
+NEEDLES = (KEY, KEY[:8], base64.b64encode(KEY.encode()).decode()[:16], CANARY, "marker:")
+MARKER = re.compile(r"marker:([\w\-]+)")
+
+
+def found_in(text: str) -> list[str]:
+    """The secrets in a text."""
+    return [needle for needle in NEEDLES if needle in text]
+
+
+class Ear(logging.Handler):
+    """Hears every logger at DEBUG; counts events by name and call, and notes lines with a secret."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.events: collections.Counter[tuple[str, str]] = collections.Counter()
+        self.hits: list[str] = []
+        self.lines = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Count and search one record, with all its fields."""
+        self.lines += 1
+        self.events[str(record.msg), str(getattr(record, "call_id", ""))] += 1
+        if found := found_in(f"{record.getMessage()} {vars(record)}"):
+            self.hits.append(f"{record.name} {record.msg}: {', '.join(found)}")
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[Self]:
+        """Hear what is logged inside the block."""
+        root = logging.getLogger()
+        level = root.level
+        root.addHandler(self)
+        root.setLevel(logging.DEBUG)
+        try:
+            yield self
+        finally:
+            root.removeHandler(self)
+            root.setLevel(level)
+
+
+@contextlib.contextmanager
+def complaints() -> Iterator[list[str]]:
+    """Warnings of lost resources and exceptions that nobody could raise."""
+    heard: list[str] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", ResourceWarning)
+        show, hook, thread_hook = warnings.showwarning, sys.unraisablehook, threading.excepthook
+        warnings.showwarning = lambda message, *_rest, **_more: heard.append(f"warning: {message}")  # type: ignore[assignment]
+        sys.unraisablehook = lambda problem: heard.append(f"unraisable: {problem.exc_value!r} in {problem.object!r}")
+        threading.excepthook = lambda problem: heard.append(f"thread {problem.thread}: {problem.exc_value!r}")
+        try:
+            yield heard
+        finally:
+            warnings.showwarning, sys.unraisablehook, threading.excepthook = show, hook, thread_hook
+
+
+@attrs.frozen
+class Usage:
+    """What this process holds. `fds` and `rss` (MiB) are None where the system does not tell."""
+
+    threads: int
+    fds: int | None
+    rss: float | None
+
+    @classmethod
+    def now(cls) -> Usage:
+        """At this moment, after a collection."""
+        gc.collect()
+        fds = len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").is_dir() else None
+        statm = Path("/proc/self/statm")
+        rss = int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20 if statm.exists() else None
+        return cls(threading.active_count(), fds, rss)
+
+
+def settle(condition: Any, seconds: float) -> bool:
+    """Wait for a condition."""
+    until = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+@attrs.define(eq=False)
+class Seen:
+    """What observers and the vendors know of each call."""
+
+    finished: dict[str, list[CallFinished]]
+    skipped: dict[str, list[AttemptSkipped]]
+    requests: dict[str, list[dict[str, Any]]]
+
+    @classmethod
+    def of(cls, notices: Iterable[Notice], requests: Iterable[dict[str, Any]]) -> Seen:
+        """Sorted by call."""
+        seen = cls(collections.defaultdict(list), collections.defaultdict(list), collections.defaultdict(list))
+        for notice in notices:
+            if isinstance(notice, CallFinished):
+                seen.finished[notice.call_id].append(notice)
+            elif isinstance(notice, AttemptSkipped):
+                seen.skipped[notice.call_id].append(notice)
+        for request in requests:
+            found = MARKER.search(json.dumps(request["body"], ensure_ascii=False))
+            seen.requests[found[1] if found else ""].append(request)
+        return seen
