@@ -348,6 +348,10 @@ class ChatCompletion:
             object.__setattr__(answer, "_plan" if name == "plan" else name, value)
         return answer
 
+    def _repr_markdown_(self) -> str:
+        """What a notebook shows: the answer."""
+        return self.text
+
     def record(self) -> dict[str, Any]:
         """The call as JSON-ready data with a stable schema: plan, attempts, usage, cost, bill; no content."""
         from cnroute.explain import record_of_completion

@@ -19,7 +19,7 @@ from cnroute import arguments
 from cnroute.binding import Binding, Settings, retire, suggest
 from cnroute.chat import ChatRequest
 from cnroute.deployments import Deployment, ModelInfo
-from cnroute.errors import ModelNotFoundError, RouterClosedError
+from cnroute.errors import BadRequestError, CallError, ModelNotFoundError, RouterClosedError
 from cnroute.flow.build import CannotBuild, build, check_cost
 from cnroute.flow.running import Call
 from cnroute.money import ZERO
@@ -123,19 +123,33 @@ class Engine:
         """A call, checked and planned. Raises BadRequestError, ModelNotFoundError, RouterClosedError."""
         if self._closed:
             raise RouterClosedError("the router is closed")
-        request = arguments.make_request(messages, model, given)
-        course = self.course(model)
+        call_id = _call_id(given)
+        try:
+            request = self._request(messages, model, given)
+            course = self.course(model)
+        except CallError as error:
+            error.call_id = call_id
+            raise
         started = self.clock.monotonic()
         total = request.timeout or course.timeouts.total
         return Call(
-            request.metadata.get("call_id") or uuid.UUID(int=random_module.getrandbits(128), version=4).hex, request, stream,
+            call_id, request, stream,
             self._walk(course, request, stream), started + total, total, started, self.clock, self.binding.random, self.notify,
             self.binding.currency, lambda place: fitted(place, request, course), self.settings.log_content,
         )
 
+    def _request(self, messages: Any, model: Any, given: Mapping[str, Any]) -> ChatRequest:
+        """The checked request. Raw fields for a provider that does not exist would be lost without a word."""
+        request = arguments.make_request(messages, model, given)
+        known = self.host.providers()
+        for name in request.extra:
+            if name not in known:
+                raise BadRequestError(f"extra: there is no provider {name!r:.60}{suggest(name, known)}", billing="none")
+        return request
+
     def plan(self, messages: Any, model: Any, given: Mapping[str, Any]) -> Plan:
         """What a call would do now; nothing is sent. Deployments that cannot take the request are excluded."""
-        request = arguments.make_request(messages, model, given)
+        request = self._request(messages, model, given)
         course = self.course(model)
         walk = self._walk(course, request, False)
         for step in list(walk.steps):
@@ -200,6 +214,15 @@ class Engine:
         self._running = {}
         for place in self.binding.places.values():
             place.health.forked()
+
+
+def _call_id(given: Mapping[str, Any]) -> str:
+    """The caller's own id of the call, else a new one."""
+    metadata = given.get("metadata")
+    own = metadata.get("call_id") if isinstance(metadata, Mapping) else None
+    if isinstance(own, str) and own:
+        return own
+    return uuid.UUID(int=random_module.getrandbits(128), version=4).hex
 
 
 def _serves(place: Place, model: str, provider: str | None = None) -> bool:

@@ -288,6 +288,11 @@ class StreamInterruptedError(CallError):
         self.usage = usage
         self.cause_kind = FailureKind(cause_kind)
 
+    @property
+    def retryable(self) -> bool:
+        """True when the same call, made anew, may succeed: what broke the stream decides."""
+        return is_retryable(self.cause_kind)
+
 
 class NoCandidateError(CallError):
     """No deployment may be tried now. `.retry_at` (aware UTC) and `.retry_after` (seconds) say when."""

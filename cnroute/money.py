@@ -280,7 +280,9 @@ class Bill:
     possible: Cost | tuple[Cost, ...] | None = None
 
     def __str__(self) -> str:
-        return f"{_bill_text(self.confirmed)}, possibly {_bill_text(self.possible)} more"
+        sure = _bill_text(self.confirmed)
+        nothing = isinstance(self.possible, Cost) and not self.possible.high
+        return sure if nothing else f"{sure}, possibly {_bill_text(self.possible)} more"
 
 
 def _bill_text(part: Cost | tuple[Cost, ...] | None) -> str:

@@ -94,8 +94,8 @@ class PluginHost:
     def __init__(self, autoload: bool = True, load: Iterable[str] | None = None, block: Iterable[str] = ()) -> None:
         self._manager = pluggy.PluginManager(hookspecs.PROJECT)
         self._manager.add_hookspecs(hookspecs)
-        self._load = None if load is None else frozenset(load)
-        self._block = frozenset(block)
+        self._load = None if load is None else _names(load)
+        self._block = _names(block)
         self._frozen = False
         self._states: dict[str, PluginState] = {}
         self._providers: dict[str, Any] = {}
@@ -184,6 +184,7 @@ class PluginHost:
     def _load_entry_points(self) -> None:
         points = sorted(metadata.entry_points(group=hookspecs.PROJECT), key=lambda point: point.name)
         names = [point.name for point in points]
+        self._miss(names)
         for point in points:
             origin = _distribution(point)
             if point.name in self._block or (self._load is not None and point.name not in self._load):
@@ -193,6 +194,11 @@ class PluginHost:
                 self._quarantine(point.name, origin, "another installed plugin has the same name; uninstall or block one")
             else:
                 self._load_one(point, origin)
+
+    def _miss(self, names: list[str]) -> None:
+        """A strict list that names what is not installed is a mistake that nobody would notice."""
+        for name in sorted((self._load or frozenset()).difference(names, BUILT_IN)):
+            self.problems.append(PluginProblem(name, None, "the list of plugins to load names it, but it is not installed"))
 
     def _load_one(self, point: metadata.EntryPoint, origin: str | None) -> None:
         if point.name in BUILT_IN:
@@ -212,10 +218,23 @@ class PluginHost:
         if reason is not None:
             self._quarantine(name, origin, reason)
             return
+        if _is_provider(plugin) and (reason := self._misnamed(plugin, name)) is not None:
+            self._manager.unregister(name=name)
+            self._quarantine(name, origin, reason)
+            return
         hooks = tuple(hook for hook, _, _ in _implementations(plugin))
         self._states[name] = PluginState(name, "loaded" if origin else "registered", origin, hooks)
         if _is_provider(plugin):
             self._providers[name] = plugin
+
+    def _misnamed(self, plugin: Any, name: str) -> str | None:
+        """What is wrong with the name that a provider gives itself; other lies are told when it is bound."""
+        try:
+            info = plugin.describe_provider()
+        except Exception:  # noqa: BLE001 (a plugin's code; binding reports it by name)
+            return None
+        given = info.name if isinstance(info, ProviderInfo) else name
+        return None if given == name else f"it is registered as {name}, but describe_provider calls it {given!r:.60}"
 
     def _registered(self, plugin: Any, name: str) -> str | None:
         try:
@@ -315,6 +334,10 @@ class PluginHost:
         caller = getattr(manager.hook, hook)
         names = _SPECS[hook]
         return lambda *args: caller(**dict(zip(names, args, strict=True)))
+
+
+def _names(names: Iterable[str]) -> frozenset[str]:
+    return frozenset([names] if isinstance(names, str) else names)
 
 
 def _wraps(impl: Any) -> bool:

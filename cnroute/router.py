@@ -18,7 +18,7 @@ from cnroute.engine import Engine
 from cnroute.errors import CallError, ConfigurationError
 from cnroute.events import Delta
 from cnroute.flow.assemble import completion_of
-from cnroute.flow.call import call_flow
+from cnroute.flow.call import call_flow, never_begun
 from cnroute.flow.effects import Admit, Effect, Open, Read, Send, Sleep
 from cnroute.flow.running import Call
 from cnroute.routing.health import Lease
@@ -339,12 +339,11 @@ class StreamCore:
         """End the flow where it stands: with the error of a cancelled call, else as left by its consumer."""
         self._over, self._effect = True, None
         error = None if self._closed else self._scope.error()
-        if error is None:
+        if error is None or not self._begun:
             self._flow.close()
+            self._error = error and never_begun(self._call, error)
             return
         try:
-            if not self._begun:
-                next(self._flow)  # a generator that never ran would end without the call's notice
             self._flow.throw(error)
         except CallError as raised:
             self._error = raised

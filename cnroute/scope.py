@@ -96,9 +96,13 @@ class Scope:
             raise error_for(self._reason)
 
 
-def transport_error(transport: Any, error: Exception) -> CallError:
-    """What an unexpected exception of a (foreign) transport becomes; one of ours stays as it is."""
-    if isinstance(error, CallError):
+def transport_error(transport: Any, error: Exception) -> Exception:
+    """What an exception that came out of a transport becomes: one of a stranger's transport is a HookError.
+
+    Our own transports raise nothing but CallErrors; what else comes out of them came from the host, a signal handler's
+    time limit for example, and passes untouched.
+    """
+    if isinstance(error, CallError) or type(transport).__module__.startswith("cnroute.transports."):
         return error
     name = type(transport).__name__
     return HookError(f"transport {name} {how_raised(error)}", billing="unknown")

@@ -215,7 +215,7 @@ class Range:
         elif self.high_open and value == self.high:
             moved = round(value - min(self.step, 0.001), 6)
         elif (self.low is not None and value < self.low) or (self.high is not None and value > self.high):
-            raise UnsupportedRequestError(parameter, f"{value:g} is outside {self} ({self.page})")
+            raise UnsupportedRequestError(parameter, f"{value:.12g} is outside {self} ({self.page})")
         if moved != value:
             adjusted[parameter] = f"{value:g} -> {moved:g}: the range is {self} ({self.page})"
         return moved
@@ -255,13 +255,26 @@ def _fragment(call: dict[str, Any], memory: dict[str, Any]) -> ToolCallDelta | N
     function = call.get("function")
     if not isinstance(function, dict):
         return None
-    index = _call_index(call, function, memory)
+    index = _own_index(_call_index(call, function, memory), call, function, memory)
     memory["tool_index"] = index
     arguments = function.get("arguments")
     return ToolCallDelta(
         index, text_or_none(call.get("id")), text_or_none(function.get("name")),
         arguments if isinstance(arguments, str) else "" if arguments is None else dumps(arguments).decode(),
     )
+
+
+def _own_index(index: int, call: dict[str, Any], function: dict[str, Any], memory: dict[str, Any]) -> int:
+    """Another id together with a name is another call, even under an index that is taken."""
+    ident, named = text_or_none(call.get("id")), text_or_none(function.get("name"))
+    known: dict[int, str] = memory.setdefault("tool_ids", {})
+    moved: dict[int, int] = memory.setdefault("tool_moves", {})
+    if ident and named and known.get(moved.get(index, index), ident) != ident:
+        moved[index] = max(known) + 1
+    index = moved.get(index, index)
+    if ident:
+        known.setdefault(index, ident)
+    return index
 
 
 def _call_index(call: dict[str, Any], function: dict[str, Any], memory: dict[str, Any]) -> int:

@@ -113,6 +113,16 @@ def exact_text(run: Run) -> Iterator[str]:
 # -- 4: money --------------------------------------------------------------------------------------------
 
 
+def as_sent(request: dict[str, Any], result: Result) -> dict[str, Any]:
+    """The request; the emulator does not log the text of a stream that is whole under a wrong length."""
+    if not (request["stream"] and request["fault"] == "short_body"):
+        return request
+    vendor, task = BY_PROVIDER[request["provider"]], result.task
+    given, made = answers.tokens(task.prompt), answers.tokens(task.answer)
+    split = {} if vendor.extra else {"input_tokens": given}
+    return request | {"usage": {"total_tokens": given + made + vendor.extra, **split}, "answered": task.answer}
+
+
 def tokens_of(request: Mapping[str, Any]) -> int:
     """What the vendor bills for a request: its usage, or the text where the stream broke before the usage."""
     return int(request["usage"]["total_tokens"]) if request["usage"] else answers.tokens(request["answered"])
@@ -131,7 +141,7 @@ def money(run: Run) -> Iterator[str]:
     """Costs are the vendors' own figures, and no call's bill is below what it was billed."""
     confirmed, theirs = Decimal(0), Decimal(0)
     for result in run.results:
-        requests = run.seen.requests[result.task.name]
+        requests = [as_sent(request, result) for request in run.seen.requests[result.task.name]]
         if result.outcome == "ok" and result.reply is not None:
             yield from _cost_of_reply(result, requests)
             confirmed += result.reply.cost.low if result.reply.cost else 0
@@ -267,7 +277,7 @@ def no_leak(run: Run) -> Iterator[str]:
 def state_consistent(run: Run) -> Iterator[str]:
     """No place is lost, every breaker closes soon, and the next calls succeed."""
     for name, state in run.states.items():
-        if state["in_flight"] or state["breaker"] == "half_open" and not state["ready_in_seconds"] == 0:
+        if state["in_flight"] or (state["breaker"] == "half_open" and not state["ready_in_seconds"] == 0):
             yield f"{name} at rest: {state}"
     for name, free in run.free_places.items():
         if free != LIMITS.max_connections:

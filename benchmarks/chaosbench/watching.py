@@ -20,9 +20,9 @@ from typing import Any, Self
 
 import attrs
 
-from cnroute.notices import AttemptSkipped, CallFinished, Notice
 from chaosbench.traffic import CANARY
 from chaosbench.vendors import KEY
+from cnroute.notices import AttemptSkipped, CallFinished, Notice
 
 NEEDLES = (KEY, KEY[:8], base64.b64encode(KEY.encode()).decode()[:16], CANARY, "marker:")
 MARKER = re.compile(r"marker:([\w\-]+)")

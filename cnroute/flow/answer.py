@@ -8,15 +8,18 @@ Rules of this file
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import datetime
 import email.utils
+import itertools
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import attrs
 
-from cnroute.chat import ChatCompletion, Source, ToolCall, Usage
+from cnroute.chat import ChatCompletion, ChatRequest, Source, ToolCall, Usage
 from cnroute.errors import CallError, ConfigurationError
 from cnroute.events import FINISH_REASONS
 from cnroute.failures import Failure, FailureKind, clean_text, how_raised
@@ -46,7 +49,7 @@ def answer_of(place: Place, response: HttpResponse, wall: float) -> ChatCompleti
             lie = _lie(made)
             if lie:
                 raise AttemptFailed(broken(place, "parse_response", f"returned a ChatCompletion whose {lie}"))
-            return with_id(made, response.headers, place)
+            return made if made.request_id else attrs.evolve(made, request_id=header_request_id(response.headers))
         failure = made
     if not isinstance(failure, Failure):
         what = f"returned {type(failure).__name__}, not a ChatCompletion"
@@ -95,33 +98,78 @@ def masked(failure: Failure, place: Place) -> Failure:
     return attrs.evolve(failure, message=message, vendor_code=code, request_id=ident)
 
 
-def clean_id(ident: str | None) -> str | None:
-    """The request id of an answer as the record and the log may have it."""
-    return ident if ident is None or (len(ident) <= _LONGEST_ID and ident.isprintable()) else clean_text(ident, _LONGEST_ID)
-
-
-def with_id(made: ChatCompletion, headers: Mapping[str, str], place: Place) -> ChatCompletion:
-    """`made` with the request id of the head, where the body has none; gateways put all sorts of things there."""
-    ident = None if made.request_id else clean_id(header_request_id(headers))
-    if ident is None:
-        return made
+def clean_id(ident: str | None, place: Place) -> str | None:
+    """The request id of a good answer as the record and the log may have it: gateways put all sorts of things there."""
+    if ident is None or _USUAL_ID.fullmatch(ident):
+        return ident
+    text = clean_text(ident, _LONGEST_ID)
     for secret in _secrets(place):
-        ident = _without(ident, secret)
-    return attrs.evolve(made, request_id=ident)
+        text = _without(text, secret)
+    return text
 
 
+# What cannot hold a secret: digits, or less than the shortest one.
+_USUAL_ID = re.compile("[0-9a-f-]{1,40}|[!-~]{1,5}")
 _LONGEST_ID = 200
 
 
 def _without(text: str, secret: str) -> str:
     """`text` without `secret`; one that was cut may end in the middle of it: its beginning goes too."""
-    text = text.replace(secret, "***")
+    text = text.replace(secret, "***").replace(_encoded(secret), "***")
+    text = _without_beginnings(text, secret)
     if not text.endswith("…"):
         return text
     for length in range(len(secret) - 1, 5, -1):
         if text.endswith(secret[:length] + "…"):
             return text[: -length - 1] + "***…"
     return text
+
+
+def without_prompt(failure: Failure, request: ChatRequest) -> Failure:
+    """`failure` without what its message repeats of the prompt: errors and logs hold none of it (contract, section 3)."""
+    message = failure.message
+    for said in {each.text for each in request.messages if each.text}:
+        message = _unsaid(message, said[:_PROMPT_SEARCHED])
+    return failure if message == failure.message else attrs.evolve(failure, message=message)
+
+
+def _unsaid(message: str, said: str) -> str:
+    """`message` with `…` for every run of characters that also stands in `said`, if it is long enough to tell."""
+    least = min(_LONGEST_QUOTE, len(said)) if len(said) >= _SHORTEST_PROMPT else 0
+    start = 0
+    while least and start + least <= len(message):
+        end = start + least
+        if message[start:end] not in said:
+            start += 1
+            continue
+        while end < len(message) and message[start : end + 1] in said:
+            end += 1
+        message = message[:start] + "[prompt]" + message[end:]
+        start += len("[prompt]")
+    return message
+
+
+# A prompt is looked for by pieces of 12 characters; one of fewer than 8 says nothing, and would garble the text.
+_LONGEST_QUOTE = 12
+_SHORTEST_PROMPT = 8
+_PROMPT_SEARCHED = 200_000
+
+
+def _encoded(secret: str) -> str:
+    return base64.b64encode(secret.encode()).decode().rstrip("=")
+
+
+def _without_beginnings(text: str, secret: str) -> str:
+    """Vendors show keys by their first characters; eight of them are more than anybody needs to know."""
+    begin = secret[:_TELLTALE]
+    while len(begin) == _TELLTALE and (start := text.find(begin)) >= 0:
+        same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(text[start:], secret, strict=False))
+        length = sum(1 for _ in same)
+        text = text[:start] + "***" + text[start + length :]
+    return text
+
+
+_TELLTALE = 8
 
 
 # Taking a shorter "secret" out of a text would only garble the text.

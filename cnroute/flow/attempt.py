@@ -6,7 +6,7 @@ vendor said as `AttemptFailed`, what the wire did as the transport's CallError, 
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from typing import Any
 
 import attrs
@@ -15,13 +15,13 @@ from cnroute.chat import ChatCompletion
 from cnroute.errors import CallError
 from cnroute.events import Delta, StepDelta, StreamState, ToolCallDelta
 from cnroute.failures import Failure, FailureKind
-from cnroute.flow.answer import AttemptFailed, answer_of, completed, with_id
+from cnroute.flow.answer import AttemptFailed, answer_of, completed
 from cnroute.flow.assemble import completion_of
 from cnroute.flow.effects import Effect, Open, Read, Send
 from cnroute.flow.stream import Reading, StreamFailed
-from cnroute.http import HttpRequest, HttpResponse
+from cnroute.http import HttpRequest, HttpResponse, header_request_id
 from cnroute.routing.deadline import Clock, Deadline
-from cnroute.routing.plan import Place, Step
+from cnroute.routing.plan import Step
 
 K = FailureKind
 
@@ -47,6 +47,7 @@ class Run:
     call_ends: float
     clock: Clock
     status: int | None = None
+    headers: Mapping[str, str] = attrs.field(factory=dict)
     reading: Reading | None = None
     committed_at: float | None = None
     share_ends: float = attrs.field(init=False)
@@ -55,7 +56,13 @@ class Run:
         self.share_ends = self.deadline.at
 
     def relabelled(self, failure: Failure) -> Failure:
-        """The wire's failure in the call's words: whose limit was it that ended the step?"""
+        """The wire's failure in the call's words: whose limit ended the step, and what the head had told."""
+        told = self.reading.state.request_id if self.reading is not None else None
+        failure = attrs.evolve(
+            failure,
+            http_status=failure.http_status if failure.http_status is not None else self.status,
+            request_id=failure.request_id or told or header_request_id(self.headers),
+        )
         if failure.kind not in _TIMED:
             return failure
         now = self.clock.monotonic()
@@ -102,7 +109,7 @@ def streamed(run: Run, given: list[Delta]) -> Generator[Effect, Any, ChatComplet
     `given` is the call's own list of what was handed out; it is emptied and kept up to date.
     """
     head = yield Open(run.step.place, run.request, run.deadline)
-    run.status = head.status
+    run.status, run.headers = head.status, head.headers
     state = StreamState(run.step.request, run.request.body)  # type: ignore[arg-type]
     reading = run.reading = Reading(run.step.place, state, head.status, given)
     ends = run.first_token_ends()
@@ -110,7 +117,7 @@ def streamed(run: Run, given: list[Delta]) -> Generator[Effect, Any, ChatComplet
         run.deadline.at = min(run.deadline.at, ends)
     try:
         yield from _read(run, reading)
-        return _whole_answer(run, reading, head) if reading.whole is not None else _end(reading, head, run.step.place)
+        return _whole_answer(run, reading, head) if reading.whole is not None else _end(reading, head)
     except StreamFailed as failed:
         failure = attrs.evolve(failed.failure, request_id=failed.failure.request_id or state.request_id)
     raise AttemptFailed(completed(failure, run.step.place, head.status, head.headers, run.clock.time()))
@@ -123,7 +130,7 @@ def _read(run: Run, reading: Reading) -> Generator[Effect, Any, None]:
         try:
             data = yield Read(reading.out)
         except CallError as error:
-            if reading.finished and error.kind not in (K.CANCELLED, K.CLOSED):
+            if _enough(run, reading) and error.kind not in (K.CANCELLED, K.CLOSED):
                 break
             raise
         if not data:
@@ -134,9 +141,11 @@ def _read(run: Run, reading: Reading) -> Generator[Effect, Any, None]:
             run.share_ends = run.call_ends
             if not ending:
                 run.deadline.at = run.call_ends
-        if reading.finished and not ending:
+        if reading.finished and (not ending or reading.out):  # text behind the end mark is waited for anew
             ending = True
-            _hurry(run, _AFTER_FINISH)
+            run.deadline.at = min(run.call_ends, run.clock.monotonic() + _AFTER_FINISH)
+        if reading.done and reading.refused:
+            break
         if reading.done:
             drained += len(data)
             if drained > _DRAIN:
@@ -145,14 +154,19 @@ def _read(run: Run, reading: Reading) -> Generator[Effect, Any, None]:
     reading.end()
 
 
+def _enough(run: Run, reading: Reading) -> bool:
+    """Whether what was read stands without the rest: after the end mark, or where the status has said it all."""
+    return reading.finished or (reading.refused and run.clock.monotonic() < run.call_ends)
+
+
 def _hurry(run: Run, seconds: float) -> None:
     run.deadline.at = min(run.deadline.at, run.clock.monotonic() + seconds)
 
 
-def _end(reading: Reading, head: Any, place: Place) -> ChatCompletion:
+def _end(reading: Reading, head: Any) -> ChatCompletion:
     reading.close_with(reading.usage)
     completion = completion_of(reading.given, reading.state, reading.usage, reading.finish)
-    return with_id(completion, head.headers, place)
+    return completion if completion.request_id else attrs.evolve(completion, request_id=header_request_id(head.headers))
 
 
 def _whole_answer(run: Run, reading: Reading, head: Any) -> ChatCompletion:

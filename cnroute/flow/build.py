@@ -29,7 +29,7 @@ _HEADER_VALUE = re.compile(r"[\x20-\x7e\t\x80-\xff]*")
 _URL = re.compile(r"[\x21-\x7e]+")
 
 # Parameters whose loss changes what was asked for, not only how: never dropped.
-_KEPT = frozenset(("messages", "model", "extra", "knowledge_base"))
+_KEPT = frozenset(("messages", "model", "extra"))
 
 
 class CannotBuild(Exception):

@@ -20,7 +20,7 @@ from cnroute.errors import CallCancelledError, CallError, StreamInterruptedError
 from cnroute.failures import Attempt, Failure, FailureKind
 from cnroute.flow import attempt as attempts
 from cnroute.flow.announce import attempt_finished, attempt_started, call_finished, candidate_skipped
-from cnroute.flow.answer import AttemptFailed, clean_id
+from cnroute.flow.answer import AttemptFailed, clean_id, without_prompt
 from cnroute.flow.bill import attempt_cost, bill_of
 from cnroute.flow.build import CannotBuild, build, check_cost
 from cnroute.flow.effects import Admit, Effect, Sleep
@@ -52,6 +52,13 @@ def call_flow(call: Call) -> Flow:
         raise
     call_finished(call, "ok", completion, None)
     return completion
+
+
+def never_begun(call: Call, error: CallError) -> CallError:
+    """The error of a call that ended before its flow began, filled in and notified like that of any other."""
+    _fill_in(error, call)
+    call_finished(call, error.kind.value, None, error)
+    return error
 
 
 def _pursue(call: Call) -> Flow:
@@ -128,7 +135,7 @@ def _try(
     try:
         completion = yield from attempts.streamed(run, call.given) if call.stream else attempts.plain(run)
     except AttemptFailed as failed:
-        failure = failed.failure
+        failure = without_prompt(failed.failure, call.request)
     except CallError as error:
         failure = run.relabelled(error.failure())
     except GeneratorExit:
@@ -148,7 +155,8 @@ def _answered(
     if completion.usage is not None and completion.usage.output_tokens is not None:
         step.place.health.made(completion.usage.output_tokens)
     cost = attempt_cost(step.place, _request(step), completion.usage, completion)
-    deployment, request_id = step.place.deployment, clean_id(completion.request_id)
+    step.place.health.paid(cost)
+    deployment, request_id = step.place.deployment, clean_id(completion.request_id, step.place)
     call.attempts.append(
         Attempt(
             deployment.name, deployment.provider, len(call.attempts) + 1, None, run.status, request_id,

@@ -15,7 +15,7 @@ from cnroute.routing.deadline import Clock
 from cnroute.routing.plan import Place, Walk
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Call:
     """Everything about one call. `deadline_at` is an instant of the monotonic clock."""
 

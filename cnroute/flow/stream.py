@@ -32,6 +32,8 @@ K = FailureKind
 _WHOLE = (b"{", b"[", b"<")
 _BOM = b"\xef\xbb\xbf"
 _MAX_EVENTS = 1_000_000
+# Reliability 3.5: of an error's body so much is kept.
+_KEPT_OF_A_REFUSAL = 64 * 1024
 
 
 class StreamFailed(Exception):
@@ -53,7 +55,9 @@ class Reading:
         self._head: list[bytes] = []
         self._whole: list[bytes] | None = None if 200 <= status < 300 else []
         self._size = 0
-        self._decided = self._whole is not None
+        self.refused = self._whole is not None
+        """Whether the status alone says that this is no answer: then the body only explains it."""
+        self._decided = self.refused
         self._kept: list[Delta] = []
         self._events = 0
         self.out: list[Delta] = []
@@ -127,7 +131,11 @@ class Reading:
         return data
 
     def _collect(self, data: bytes) -> None:
-        self._bounded(len(data), _limits(self._place).max_response_bytes)
+        if self.refused:
+            self._size += len(data)
+            self.done = self._size >= _KEPT_OF_A_REFUSAL
+        else:
+            self._bounded(len(data), _limits(self._place).max_response_bytes)
         assert self._whole is not None  # noqa: S101 (asked by the caller)
         self._whole.append(data)
 

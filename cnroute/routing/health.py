@@ -13,6 +13,7 @@ Rules of this file (contract section 4, reliability S6, S8, S14)
 
 from __future__ import annotations
 
+import datetime
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from typing import Any
 import attrs
 
 from cnroute.failures import Billing, FailureKind
+from cnroute.money import Cost
 from cnroute.routing.deadline import Clock, Deadline
 from cnroute.routing.fallback import Rule
 from cnroute.settings import Breaker, Limits
@@ -110,6 +112,8 @@ class Health:
         self._open = False
         self._probe: Lease | None = None
         self._cool_until = 0.0
+        self._cool_kind: str = ""
+        self._spend: Cost | None = None
         self._throttled_for = 0.0
         self._success = 1.0
         self._paid_failure = 0.0
@@ -156,7 +160,8 @@ class Health:
         if self._breaker is None:
             return None
         if self._cool_until > now:
-            return Refusal("cooling_down", self._cool_until, f"left alone for {self._cool_until - now:.1f} s more")
+            left = self._cool_until - now
+            return Refusal("cooling_down", self._cool_until, f"left alone for {left:.1f} s more after {self._cool_kind}")
         if not self._open:
             return None
         if self._probe is not None:
@@ -306,14 +311,20 @@ class Health:
             self._throttled_for = min(_MAX_GROWN_COOLDOWN, self._throttled_for * 2 or _FIRST_COOLDOWN)
             told = outcome.retry_after
             seconds = self._throttled_for if told is None else min(told, _MAX_TOLD_COOLDOWN)
-        if seconds:
-            self._cool_until = max(self._cool_until, now + seconds)
+        if seconds and now + seconds > self._cool_until:
+            self._cool_until, self._cool_kind = now + seconds, outcome.kind or "a failure"
 
     # -- looking ---------------------------------------------------------------------------------------
 
     def made(self, output_tokens: int) -> None:
         """Learn how long answers are; plans estimate with it."""
         self._output_tokens = _blend(self._output_tokens, float(output_tokens))
+
+    def paid(self, cost: Cost | None) -> None:
+        """Add up what answers cost; a cost in another currency begins the sum anew."""
+        if cost is not None:
+            same = self._spend is not None and self._spend.currency == cost.currency
+            self._spend = self._spend.plus(cost) if same and self._spend is not None else cost
 
     def snapshot(self) -> Snapshot:
         """The state as plans see it; reads without waiting for anybody."""
@@ -329,6 +340,12 @@ class Health:
             return "closed"
         return "open" if self._open_until > now and self._probe is None else "half_open"
 
+    def _until_utc(self) -> str | None:
+        left = self._cool_until - self._clock.monotonic()
+        if left <= 0:
+            return None
+        return datetime.datetime.fromtimestamp(self._clock.time() + left, datetime.UTC).isoformat(timespec="seconds")
+
     def report(self) -> dict[str, Any]:
         """The state as JSON-ready data."""
         with self._lock:
@@ -337,11 +354,13 @@ class Health:
         wait = max(0.0, seen.until - self._clock.monotonic())
         return {
             "breaker": seen.breaker,
+            "cool_down_until": self._until_utc(),
             "cool_down_seconds": round(max(0.0, self._cool_until - self._clock.monotonic()), 3),
             "ready_in_seconds": round(wait, 3),
             "in_flight": seen.in_flight,
             "success_rate": round(seen.success, 4),
             "paid_failure_rate": round(seen.paid_failure, 4),
+            "spend": None if self._spend is None else str(self._spend),
             "seconds": seen.seconds,
             "first_content_seconds": seen.first_content,
         }

@@ -78,6 +78,10 @@ class Plan:
     def __str__(self) -> str:
         return self.explain()
 
+    def _repr_markdown_(self) -> str:
+        """What a notebook shows: the plan as text."""
+        return f"```text\n{self.explain()}\n```"
+
 
 @attrs.frozen
 class Clocked:

@@ -303,7 +303,7 @@ def test_extra_reaches_its_own_provider_only() -> None:
     plugins = host(ToyProvider(build_request=build), ToyProvider("other", build_request=build))
     made = [deployment("a"), deployment("b", provider="other"), deployment("c")]
     toy = Toy({"c": [answer()], None: [(429, "")]}, deployments=made, plugins=plugins)
-    toy.chat(extra={"toy": {"a": {"b": 9}, "l": [3]}, "nobody": {"x": 1}})
+    toy.chat(extra={"toy": {"a": {"b": 9}, "l": [3]}, "dashscope": {"x": 1}})
     assert seen == [{"a": {"b": 9}, "l": [3]}, {}, {"a": {"b": 9}, "l": [3]}]
     assert toy.transport.requests[0].json() == {"a": {"b": 9, "c": 2}, "l": [3]}
     assert toy.transport.requests[1].json() == {"a": {"b": 1, "c": 2}, "l": [1, 2]}

@@ -13,6 +13,7 @@ import random
 import re
 import time
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import attrs
@@ -27,8 +28,40 @@ from tests.fuzz.mutations import mutated
 K = FailureKind
 SEED = "cnroute 1"
 PROVIDERS = ("dashscope", "minimax-v2", "minimax-pro", "minimax-legacy")
-MODELS = {"dashscope": "qwen-plus", "minimax-v2": "MiniMax-Text-01", "minimax-pro": "abab6.5s-chat", "minimax-legacy": "abab5.5-chat"}
-STATUSES = (201, 204, 206, 299, 300, 301, 304, 307, 400, 401, 402, 403, 404, 405, 408, 413, 422, 429, 451, 499, 500, 502, 503, 504, 529, 599)
+MODELS = {
+    "dashscope": "qwen-plus",
+    "minimax-v2": "MiniMax-Text-01",
+    "minimax-pro": "abab6.5s-chat",
+    "minimax-legacy": "abab5.5-chat",
+}
+STATUSES = (
+    201,
+    204,
+    206,
+    299,
+    300,
+    301,
+    304,
+    307,
+    400,
+    401,
+    402,
+    403,
+    404,
+    405,
+    408,
+    413,
+    422,
+    429,
+    451,
+    499,
+    500,
+    502,
+    503,
+    504,
+    529,
+    599,
+)
 ODD_STATUSES = (0, 100, 103, 199, 600, 999)
 
 # What the bytes of a vendor can mean. A `plugin_error` would be a hook that raised, all else is not for a vendor to say.
@@ -74,8 +107,15 @@ def case(number: int) -> Case:
     origin = chance.choice(fitting if chance.random() < 0.85 and fitting else CASES)
     body = mutated(chance, origin["body"].encode())
     return Case(
-        number, provider, origin["id"], stream, _status(chance, origin["http_status"]), _headers(chance, origin["headers"]), body,
-        _cuts(chance, len(body)), _arguments(chance, provider),
+        number,
+        provider,
+        origin["id"],
+        stream,
+        _status(chance, origin["http_status"]),
+        _headers(chance, origin["headers"]),
+        body,
+        _cuts(chance, len(body)),
+        _arguments(chance, provider),
     )
 
 
@@ -93,8 +133,26 @@ def _headers(chance: random.Random, usual: dict[str, str]) -> dict[str, str]:
 
 
 _HEADERS = {
-    "Content-Type": ("text/event-stream", "application/json; charset=GBK", "text/html; charset=big5", "charset=", ";;;", "a" * 5000),
-    "Retry-After": ("1", "1.5", "-5", "9" * 400, "abc", "Fri, 31 Dec 9999 23:59:59 GMT", "Fri, 99 Foo 0000 00:00:00", "inf", "nan", "１"),
+    "Content-Type": (
+        "text/event-stream",
+        "application/json; charset=GBK",
+        "text/html; charset=big5",
+        "charset=",
+        ";;;",
+        "a" * 5000,
+    ),
+    "Retry-After": (
+        "1",
+        "1.5",
+        "-5",
+        "9" * 400,
+        "abc",
+        "Fri, 31 Dec 9999 23:59:59 GMT",
+        "Fri, 99 Foo 0000 00:00:00",
+        "inf",
+        "nan",
+        "１",
+    ),
     "retry-after-ms": ("20", "-1", "x", "9" * 30),
     "Trace-Id": ("t\x85\x1b[31m", "x" * 5000, ""),
     "x-request-id": ("é\x9b31m", "r" * 200, " "),
@@ -131,7 +189,11 @@ class Bench(FakeTransport):
         price = {"currency": "CNY", "input": "1", "output": "2", "cached": "0.1", "search": "0.01", "tiers": tiers}
         self.router = cnroute.Router(
             [cnroute.Deployment("d", provider, MODELS[provider], api_key=KEY, options=options, price=price)],
-            transport=self, clock=FakeClock(), breaker=None, retries=cnroute.Retries(max_attempts=1), random=random.Random(1).random,
+            transport=self,
+            clock=FakeClock(),
+            breaker=None,
+            retries=cnroute.Retries(max_attempts=1),
+            random=random.Random(1).random,
             **plain_host(),
         )
 
@@ -144,7 +206,7 @@ class Bench(FakeTransport):
         """The body as it is cut."""
         assert self.case is not None
         ends = [0, *self.case.cuts, len(body)]
-        return [body[start:end] for start, end in zip(ends, ends[1:], strict=False) if start < end]
+        return [body[start:end] for start, end in pairwise(ends) if start < end]
 
     def play(self, case: Case) -> str:
         """Make the call of `case` and check all of its outcome; the kind of the outcome."""

@@ -20,19 +20,25 @@ TOKENS = (
     "null", "true", "false", "0", "-1", "1", "1.5", "-0.0", "1e9", "1e999", "-1e999", "NaN", "Infinity", "-Infinity",
     "1000000001", "9" * 30, "9" * 4300, "9" * 4301, "-" + "9" * 5000, "[]", "{}", "[null]", "[[]]", "[{}]", "{\"a\":null}",
     '""', '"null"', '"stop"', '"tool_calls"', '"content_filter"', '"max_output"', '"function"', '"tool"', '"FUNCTION"',
-    '"plugin_web_search"', '"0"', '"1002"', '"12"', '"[DONE]"', '"[{\\"title\\":null,\\"no\\":1e999}]"', '"\\ud800"', '"\\udfff\\ud800"',
-    '"\\ud83d\\ude00"', '"\\u0000"', '"\\r\\n\\u2028\\u0085"', '"a\\u001b[31m\\u202e"', '"data: {}"', "\"'\"", "undefined", "0x10", "01", "+1",
+    '"plugin_web_search"', '"0"', '"1002"', '"12"', '"[DONE]"', '"[{\\"title\\":null,\\"no\\":1e999}]"', '"\\ud800"',
+    '"\\udfff\\ud800"',
+    '"\\ud83d\\ude00"', '"\\u0000"', '"\\r\\n\\u2028\\u0085"', '"a\\u001b[31m\\u202e"', '"data: {}"', "\"'\"", "undefined",
+    "0x10", "01", "+1",
     "[" * 63 + "]" * 63, "[" * 65 + "]" * 65, "[" * 300 + '"\\ud800"' + "]" * 300, "[" * 700 + '"\\ud800"' + "]" * 700,
-    "[" * 900 + "1" + "]" * 900, '{"a":' * 950 + "1" + "}" * 950, "[" * 100_000, "[" * 20_000 + "]" * 20_000, '"' + "x" * 20_000 + '"',
+    "[" * 900 + "1" + "]" * 900, '{"a":' * 950 + "1" + "}" * 950, "[" * 100_000, "[" * 20_000 + "]" * 20_000,
+    '"' + "x" * 20_000 + '"',
     '["\\udc00",{"\\ud800":"\\udbff"}]', '[{"name":"f","arguments":{"a":[1e999]}}]', '{"name":"f","arguments":{"a":"\\ud800"}}',
     '[{"function":{"name":"f","arguments":{"a":[[[[1]]]]}}}]', '[{"index":-1,"function":{"name":"","arguments":null}}]',
     '[{"index":999,"id":"i","function":{"name":"f","arguments":"{"}}]', '[{"type":"text","text":"x"},{"text":null}]',
 )  # fmt: skip
 FRAGMENTS = (
     b"data:", b"data: [DONE]\n\n", b"\n", b"\n\n", b"\r", b"\r\n", b"\x00", b"\xff", b"\xef\xbb\xbf", b":", b"event:error\n",
-    b"event:result\n", b":HTTP_STATUS/500\n", b":HTTP_STATUS/" + b"9" * 40 + b"\n", b"id:1\n", b"{", b"}", b"[", b"]", b'"', b"\\",
-    b"null", b"data: null\n\n", b"data: {}\n\n", b"data: []\n\n", b"data: 1\n\n", b"<html>", b"\xe2\x80\xa8", b"\xc2\x85", b"\xe4\xbd", b"\xed\xa0\x80",
-    b"data: {\ndata: }\n\n", b'{"code":"Throttling"}', b'{"base_resp":{"status_code":1002,"status_msg":"x"}}', b" " * 3000, b"data: {\n" * 300,
+    b"event:result\n", b":HTTP_STATUS/500\n", b":HTTP_STATUS/" + b"9" * 40 + b"\n", b"id:1\n", b"{", b"}", b"[", b"]", b'"',
+    b"\\",
+    b"null", b"data: null\n\n", b"data: {}\n\n", b"data: []\n\n", b"data: 1\n\n", b"<html>", b"\xe2\x80\xa8", b"\xc2\x85",
+    b"\xe4\xbd", b"\xed\xa0\x80",
+    b"data: {\ndata: }\n\n", b'{"code":"Throttling"}', b'{"base_resp":{"status_code":1002,"status_msg":"x"}}', b" " * 3000,
+    b"data: {\n" * 300,
 )  # fmt: skip
 
 Mutation = Callable[[random.Random, bytes], bytes]
@@ -154,7 +160,9 @@ def transplant(chance: random.Random, document: Any) -> str:
 def wrap(chance: random.Random, document: Any) -> str:
     """The document inside of something, or all of it replaced."""
     text = _written(document)
-    return chance.choice((f"[{text}]", f'{{"data":{text}}}', f"{text}{text}", f"{text},", f" \t{text} ", json.dumps(text), chance.choice(TOKENS)))
+    return chance.choice(
+        (f"[{text}]", f'{{"data":{text}}}', f"{text}{text}", f"{text},", f" \t{text} ", json.dumps(text), chance.choice(TOKENS))
+    )
 
 
 JSON_AWARE: tuple[Callable[[random.Random, Any], str], ...] = (
@@ -208,7 +216,8 @@ def _written(value: Any) -> str:
 
 
 ALL: tuple[Mutation, ...] = (
-    in_json, in_json, in_json, in_json, in_json, in_json, flip, delete, insert, insert, double, truncate, splice, shuffle_lines, endings,
+    in_json, in_json, in_json, in_json, in_json, in_json, flip, delete, insert, insert, double, truncate, splice,
+    shuffle_lines, endings,
 )  # fmt: skip
 TIMES = (0, 1, 1, 1, 1, 1, 2, 2, 3, 6)
 

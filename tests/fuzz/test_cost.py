@@ -21,9 +21,14 @@ TRIES = 6
 def frame(provider: str, text: str, end: str | None = None, **more: Any) -> bytes:
     """An event with new text, in increments."""
     documents: dict[str, dict[str, Any]] = {
-        "dashscope": {"output": {"choices": [{"message": {"content": text, "role": "assistant", **more}, "finish_reason": end or "null"}]}},
+        "dashscope": {
+            "output": {"choices": [{"message": {"content": text, "role": "assistant", **more}, "finish_reason": end or "null"}]}
+        },
         "minimax-v2": {"choices": [{"delta": {"content": text, "role": "assistant", **more}, "finish_reason": end}]},
-        "minimax-pro": {"reply": "", "choices": [{"messages": [{"sender_type": "BOT", "text": text, **more}], "finish_reason": end}]},
+        "minimax-pro": {
+            "reply": "",
+            "choices": [{"messages": [{"sender_type": "BOT", "text": text, **more}], "finish_reason": end}],
+        },
         "minimax-legacy": {"reply": "", "choices": [{"delta": text, "finish_reason": end, **more}]},
     }
     return b"data: " + json.dumps(documents[provider], ensure_ascii=False).encode() + b"\n\n"
@@ -42,7 +47,7 @@ def fragment(provider: str, number: int) -> bytes:
 STREAMS: dict[str, tuple[int, Callable[[str, int], bytes]]] = {
     "events": (500, lambda name, size: ended(name, frame(name, "文字") * size)),
     "one long text": (200_000, lambda name, size: ended(name, frame(name, "x" * size))),
-    "one long line that is no JSON": (200_000, lambda name, size: ended(name, b"data: {\"a\":\"" + b"x" * size + b"\n\n")),
+    "one long line that is no JSON": (200_000, lambda name, size: ended(name, b'data: {"a":"' + b"x" * size + b"\n\n")),
     "blanks before anything": (250_000, lambda name, size: b" " * size + b"\n" + ended(name)),
     "comments": (6000, lambda name, size: ended(name, b": ping\n\n" * size)),
     "escapes": (20_000, lambda name, size: ended(name, frame(name, "y" + "@" * size).replace(b"@", b"\\ud800"))),
@@ -58,7 +63,9 @@ PLAIN: dict[str, tuple[int, Callable[[str, int], bytes]]] = {
     "markup": (100_000, lambda name, size: b"<" * size + b"<a>" * size),
     "one long message": (
         300_000,
-        lambda name, size: json.dumps({"code": "X", "message": "(1)(" * size, "base_resp": {"status_code": 1, "status_msg": "(1)(" * size}}).encode(),
+        lambda name, size: json.dumps(
+            {"code": "X", "message": "(1)(" * size, "base_resp": {"status_code": 1, "status_msg": "(1)(" * size}}
+        ).encode(),
     ),
     "an envelope's message": (300_000, lambda name, size: json.dumps({"error": {"message": "(1234)!(" * size}}).encode()),
 }
@@ -131,7 +138,9 @@ def test_snapshots_cost_as_much_as_they_are_long() -> None:
     """DashScope's cumulative text: each event repeats all of it, and the work is that of reading it."""
 
     def body(size: int) -> bytes:
-        return b"".join(frame("dashscope", "x" * 40 * number) for number in range(1, size)) + frame("dashscope", "x" * 40 * size, "stop")
+        return b"".join(frame("dashscope", "x" * 40 * number) for number in range(1, size)) + frame(
+            "dashscope", "x" * 40 * size, "stop"
+        )
 
     one, twice = body(300), body(424)  # the bytes grow with the square of the events
     assert 1.9 < len(twice) / len(one) < 2.1

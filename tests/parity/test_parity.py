@@ -67,7 +67,8 @@ def about(error: BaseException | None) -> dict[str, Any]:
     outcome: dict[str, Any] = {"error": type(error).__name__, "message": timeless(str(error))}
     if isinstance(error, cnroute.CallError):
         outcome |= {
-            "kind": error.kind, "vendor_code": error.vendor_code, "status": error.http_status, "call_id": error.call_id,
+            "kind": error.kind, "vendor_code": error.vendor_code, "status": error.http_status,
+            "own_call_id": error.call_id == "of-this-test",
             "billing": error.billing, "deployment": error.deployment, "retryable": error.retryable,
             "notes": [timeless(note) for note in getattr(error, "__notes__", [])],
             "plan": timeless(str(error.plan)), "partial": getattr(error, "partial_text", None),

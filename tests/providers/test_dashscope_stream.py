@@ -197,7 +197,15 @@ def test_a_choice_that_ends_before_another_begins() -> None:
 def test_an_only_choice_of_another_index() -> None:
     """It is the answer, not an empty success."""
     got = read(state_of(), line("a", index=1), line("b", "stop", index=1))
-    assert got == [TextDelta("a"), TextDelta("b"), Finish("stop")]
+    assert got == [TextDelta("ab"), Finish("stop")]
+
+
+def test_choice_0_is_handed_out_whichever_comes_first() -> None:
+    """The others are kept for the completion."""
+    state = state_of()
+    got = read(state, line("B", index=1), line("A", index=0), line("a", "stop", index=0), line("b", "length", index=1))
+    assert got == [TextDelta("A"), TextDelta("a"), Finish("stop")]
+    assert [choice.message.content for choice in state.choices] == ["Aa", "Bb"]
 
 
 def test_sources_once_each() -> None:

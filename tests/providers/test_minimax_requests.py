@@ -301,9 +301,15 @@ def test_extra_merges(provider: str) -> None:
 @pytest.mark.parametrize("provider", PLUGINS)
 def test_strange_texts(provider: str) -> None:
     """Chinese, emoji, lone surrogates, empty and long texts make valid JSON in UTF-8."""
-    for text in ("你好", "😀", "\ud800", "", "长" * 300_000):
+    for text in ("你好", "😀", "\ud800", "长" * 300_000):
         sent = built(provider, messages=(Message("user", text),))
         assert json.loads(sent.body.decode("utf-8"))["messages"]
+
+
+def test_pro_takes_no_empty_text_and_no_last_word_of_its_own() -> None:
+    """The vendor would refuse the whole call; so the deployment is left out by name."""
+    assert refused(PRO, messages=(Message("user", ""),)) == "messages"
+    assert refused(PRO, messages=(*HELLO, Message("assistant", "好"))) == "messages"
 
 
 # ---- v2

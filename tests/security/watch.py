@@ -104,6 +104,10 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 def _pickled(error: BaseException) -> str:
     data = pickle.dumps(error)
+    if isinstance(error, cnroute.StreamInterruptedError):
+        bare = pickle.loads(data)
+        bare.partial_text, bare.deltas = "", ()
+        data = pickle.dumps(bare)
     return data.decode("latin-1") + data.decode("utf-8", "replace")
 
 

@@ -67,7 +67,8 @@ def _minimax(max_tokens: int | None) -> Family:
 
 
 QWEN = Family(
-    QWEN_PAGE, _EVERYTHING, Range(0, 2, high_open=True, page=QWEN_PAGE), Range(0, 1, high_open=True, page=QWEN_PAGE)
+    QWEN_PAGE, _EVERYTHING, Range(0, 2, high_open=True, page=QWEN_PAGE),
+    Range(0, 1, low_open=True, high_open=True, page=QWEN_PAGE),
 )
 
 # Lower case; the first row that the name begins with counts.

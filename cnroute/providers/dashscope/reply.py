@@ -50,7 +50,7 @@ def _completion(body: Any, response: HttpResponse) -> ChatCompletion:
     output = body.get("output") if isinstance(body, dict) else None
     if not isinstance(output, dict):
         raise NotAnAnswer("the answer has no output")
-    choices = _choices(output)
+    choices = tuple(sorted(_choices(output), key=lambda choice: choice.index))
     first = next((choice for choice in choices if choice.index == 0), choices[0])
     return ChatCompletion(
         text=first.message.text, reasoning=first.message.reasoning or "", tool_calls=first.message.tool_calls,

@@ -96,8 +96,7 @@ class _Answer:
 class _Stream:
     """One stream as far as it is known.
 
-    `first` is the index of the choice that is handed out: 0, or that of an only choice. `last` is the frame that
-    ended the stream.
+    `first` is the index of the choice that is handed out. `last` is the frame that ended the stream.
     """
 
     grow: Grow
@@ -110,8 +109,6 @@ class _Stream:
     last: Any = None
 
     def begin(self, index: int) -> _Answer:
-        if not self.answers and self.wanted <= 1:
-            self.first = index
         answer = self.answers[index] = _Answer()
         return answer
 
@@ -301,6 +298,9 @@ def _read_end(frame: dict[str, Any], stream: _Stream, state: StreamState, events
         if any(answer.finish is None for answer in answers.values()) or len(answers) < stream.wanted:
             return
         stream.last = frame
-        events.append(Finish(answers[stream.first if stream.first in answers else min(answers)].reason()))
+        if stream.first not in answers:  # an only choice that calls itself another: it is the answer, handed out late
+            stream.first = min(answers)
+            events.append(TextDelta("".join(answers[stream.first].text)))
+        events.append(Finish(answers[stream.first].reason()))
     if len(answers) > 1:
         state.choices = tuple(answers[index].choice(index) for index in sorted(answers))

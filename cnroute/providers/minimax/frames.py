@@ -91,5 +91,7 @@ def first_choice(frame: Mapping[str, Any]) -> Frame | None:
     """The first choice of a frame or an answer, if it has one."""
     choices = frame.get("choices")
     if type(choices) is list and choices and type(choices[0]) is dict:
+        if len(choices) > 1:
+            return next((each for each in choices if type(each) is dict and each.get("index", 0) == 0), choices[0])
         return choices[0]
     return None

@@ -103,7 +103,10 @@ def _messages(request: ChatRequest) -> list[dict[str, str]]:
 def _message(message: Message) -> dict[str, str]:
     if message.role not in _SENDERS or message.tool_calls:
         raise UnsupportedRequestError("messages", f"function calls and their results cannot be sent ({PAGE})")
-    return {"sender_type": _SENDERS[message.role], "text": plain_text(message, PAGE)}
+    text = plain_text(message, PAGE)
+    if not text:
+        raise UnsupportedRequestError("messages", f"a text must not be empty ({PAGE})")
+    return {"sender_type": _SENDERS[message.role], "text": text}
 
 
 def _beam_width(deployment: Deployment) -> dict[str, int]:

@@ -33,6 +33,10 @@ def pro_messages(request: ChatRequest, names: Names, page: str) -> list[dict[str
         sent += _sent(message, results, names, page)
     if not sent:
         raise UnsupportedRequestError("messages", f"a message beside the system's is needed ({page})")
+    if sent[-1]["sender_type"] == "BOT":
+        raise UnsupportedRequestError("messages", f"the last message must be the user's or a function's ({page})")
+    if any(not each["text"] and "function_call" not in each for each in sent):
+        raise UnsupportedRequestError("messages", f"a text must not be empty ({page})")
     return sent
 
 

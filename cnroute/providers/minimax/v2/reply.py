@@ -33,6 +33,7 @@ def parse_response(response: HttpResponse, deployment: Deployment) -> ChatComple
     if not isinstance(data, dict):
         return bad_response(response, "the body is no JSON object")
     answers = [answer for pair in _pairs(data) if (answer := _choice(data, *pair)) is not None]
+    answers.sort(key=lambda answer: answer.index)
     if not answers:
         return bad_response(response, "the answer has no message", data)
     return ChatCompletion(
