@@ -29,6 +29,8 @@ from cnroute.scope import Scope, transport_error
 from cnroute.transports.threaded import Threads
 
 _MOST_THREADS = 256
+# Seconds between two looks of a consumer whose stream is being cancelled by somebody else.
+_LOOK_AGAIN = 0.005
 
 
 class AsyncRouter(BaseRouter):
@@ -273,10 +275,13 @@ class AsyncChatStream(StreamCore):
         raise StopAsyncIteration
 
     async def _pump_alone(self) -> None:
-        if not self._enter():
-            raise RuntimeError("another task is iterating this stream; a stream has one consumer")
+        while not self._enter():
+            if not self._scope.cancelled:
+                raise RuntimeError("another task is iterating this stream; a stream has one consumer")
+            await asyncio.sleep(_LOOK_AGAIN)  # whoever cancels it is giving everything back
         try:
-            await self._pump()
+            if not self._over:
+                await self._pump()
         finally:
             self._inside = False
 
@@ -330,8 +335,9 @@ class AsyncChatStream(StreamCore):
             return
         self._scope.cancel()
         if self._enter():
-            self._break_off()
-            self._give_back()
+            if not self._over:
+                self._break_off()
+                self._give_back()
             self._inside = False
 
     async def _abandon(self) -> None:

@@ -27,6 +27,8 @@ from cnroute.scope import Scope, transport_error
 from cnroute.settings import Breaker, Limits, Retries, Timeouts
 
 NO_ROUTES: Mapping[str, Any] = MappingProxyType({})
+# The most seconds for which a consumer waits while another thread that cancels its stream gives everything back.
+_CANCELLERS_TURN = 1.0
 
 
 class BaseRouter:
@@ -385,7 +387,7 @@ class ChatStream(StreamCore):
         """
         if self._begun:
             raise RuntimeError("start() may be called once, before iterating")
-        with _One(self._busy):
+        with _One(self._busy, self._scope):
             if not self._over:
                 self._pump()
         if not self._pending:
@@ -396,7 +398,7 @@ class ChatStream(StreamCore):
         return self
 
     def __next__(self) -> Delta:
-        with _One(self._busy):
+        with _One(self._busy, self._scope):
             if not self._pending and not self._over:
                 self._pump()
             if self._pending and not self._stopped():
@@ -473,15 +475,17 @@ class ChatStream(StreamCore):
 
 
 class _One:
-    """Lets one thread in at a time; a second one gets RuntimeError instead of waiting."""
+    """Lets one thread in at a time; a second one gets RuntimeError instead of waiting, unless the first is a canceller."""
 
-    __slots__ = ("_lock",)
+    __slots__ = ("_lock", "_scope")
 
-    def __init__(self, lock: threading.Lock) -> None:
+    def __init__(self, lock: threading.Lock, scope: Scope) -> None:
         self._lock = lock
+        self._scope = scope
 
     def __enter__(self) -> None:
-        if not self._lock.acquire(blocking=False):
+        free = self._lock.acquire(blocking=False)
+        if not free and not (self._scope.cancelled and self._lock.acquire(timeout=_CANCELLERS_TURN)):
             raise RuntimeError("another thread is iterating this stream; a stream has one consumer")
 
     def __exit__(self, *exception: object) -> None:

@@ -24,7 +24,7 @@ from cnroute.testing import capture_notices
 TIMEOUTS = cnroute.Timeouts(total=5, first_byte=0.5, idle=0.4)
 LIMITS = cnroute.Limits(max_in_flight=16, max_connections=16)
 PACE = 0.001
-CALM_CALLS = 10
+CALM_CALLS = 20
 CHILD_CALLS = 20
 AFTER_CALLS = 100
 
@@ -250,7 +250,8 @@ def _calm(world: World, threads: int) -> None:
     world.vendors.calm()
     tasks = make_tasks("calm", threads * CALM_CALLS, world.run.seed, {})
     results = Crew(world.router, tasks, threads, 60).join()
-    world.run.calm = [result.seconds for result in results if not result.task.stream]
+    warm = results[len(results) // 2:]
+    world.run.calm = [result.seconds for result in warm if not result.task.stream]
     world.vendors.forget()
 
 
@@ -273,7 +274,12 @@ def _rest(world: World) -> None:
     run.open_at_rest = _fewest(world.vendors, transport.idle_connections()), transport.idle_connections()
     run.resting = Usage.now()
     run.states = world.router.health()
-    run.free_places = {name: place.transport.free_places() for name, place in world.places().items()}
+    settle(lambda: min(_free_places(world).values()) == LIMITS.max_connections, 2)
+    run.free_places = _free_places(world)
+
+
+def _free_places(world: World) -> dict[str, int]:
+    return {name: place.transport.free_places() for name, place in world.places().items()}
 
 
 def _fewest(vendors: Process, wanted: int) -> int:

@@ -18,6 +18,8 @@ CANARY = "canaryPROMPT9d20e4"
 QUESTIONS = ("请解释一下它的意思", "用三句话说说它", "为什么天是蓝的", "写一首关于海的短诗", "你好")
 MAX_TOKENS = 400
 STREAMS = 0.3
+# Seconds between two calls of a thread, on average: two cores would be saturated without, and time nothing but that.
+THINKING = 0.05
 # Of all calls; every one of these consumers reads a stream.
 MANNERS: Mapping[str, Mapping[str, float]] = {
     "usual": {"leave": 0.03, "cancel": 0.02, "raise": 0.01},
@@ -34,7 +36,7 @@ class Task:
     """One call: who it is, what it asks, what it must get, and how its consumer behaves.
 
     `manner`: `read` to the end, `leave` or `raise` after so many deltas, be `cancel`led or `close`d after so many seconds
-    by another thread.
+    by another thread. `pause`: seconds for which its thread thinks before the call.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Task:
     manner: str = "read"
     after: int = 0
     delay: float = 0.0
+    pause: float = 0.0
 
 
 @attrs.define(eq=False)
@@ -79,7 +82,8 @@ def _make_task(name: str, chance: random.Random, seed: int, manners: Mapping[str
     manner = "read"
     if stream:
         manner = chance.choices(["read", *manners], [streams - sum(manners.values()), *manners.values()])[0]
-    return Task(name, prompt, answers.answer(prompt, seed), stream, manner, chance.randint(1, 4), chance.random() * 0.06)
+    after, delay, pause = chance.randint(1, 4), chance.random() * 0.06, chance.random() * 2 * THINKING
+    return Task(name, prompt, answers.answer(prompt, seed), stream, manner, after, delay, pause)
 
 
 def perform(router: Any, task: Task, meddlers: list[threading.Timer]) -> Result:
@@ -155,6 +159,7 @@ class Crew:
 
     def _work(self) -> None:
         for task in self._mine():
+            time.sleep(task.pause)
             self.results.append(perform(self._router, task, self._meddlers))
 
     def _mine(self) -> Iterator[Task]:

@@ -180,7 +180,7 @@ def _failed(
         pursuit.stop()
     if committed or (run.reading is not None and run.reading.usage is not None):  # reliability S3: a delta or tokens seen
         failure = attrs.evolve(failure, billing="billed")
-    elif failure.kind in _FROM_OUTSIDE and run.deadline.written is not None:
+    elif failure.kind in _FROM_OUTSIDE and (run.deadline.begun or run.deadline.written is not None):
         failure = attrs.evolve(failure, billing="unknown")
     lease.end(_outcome(call, run, failure, started))
     _record(call, step, run, failure, started, wall, pursuit, run.request.adjusted)

@@ -26,15 +26,17 @@ class Deadline:
     """How long an attempt may take. `limits` are the effective `Timeouts`, `first_byte` filled in.
 
     `written` is set by the transport when the whole request was sent (None before): the limits for the first
-    byte and the first token count from there. `resent` is set by a transport that had to send the request
-    again on a fresh connection.
+    byte and the first token count from there. `begun` is set by the transport before it writes; it then asks once
+    more whether the call was cancelled, so that a call which is given up without it is known to have cost nothing.
+    `resent` is set by a transport that had to send the request again on a fresh connection.
     """
 
-    __slots__ = ("_callbacks", "_cancelled", "_clock", "_lock", "at", "limits", "resent", "written")
+    __slots__ = ("_callbacks", "_cancelled", "_clock", "_lock", "at", "begun", "limits", "resent", "written")
 
     def __init__(self, at: float, limits: Timeouts, clock: Clock) -> None:
         self.at = at
         self.limits = limits
+        self.begun = False
         self.written: float | None = None
         self.resent = False
         self._clock = clock

@@ -223,8 +223,12 @@ class Health:
             self._wakers.popleft()()
 
     def _wake(self) -> None:
-        with self._lock:
-            self._room.notify_all()
+        """Wake who waits. Never blocks: a call that was cancelled before it waits gets here under the lock."""
+        if self._lock.acquire(blocking=False):  # whoever holds it wakes the others, or they look again by themselves
+            try:
+                self._room.notify_all()
+            finally:
+                self._lock.release()
 
     def _lease(self) -> Lease:
         lease = Lease(self, self._open)

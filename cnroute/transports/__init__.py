@@ -37,7 +37,8 @@ class Transport(Protocol):
     """Sends requests. One with `is_async = True` has the same methods as coroutines, for `AsyncRouter` only.
 
     `bind(deployment)`, where it exists, is called once per deployment and returns the transport to use for it. A
-    transport sets `deadline.written` when a request was written, and asks `deadline.remaining()` before each wait.
+    transport sets `deadline.begun` before it writes a request and `deadline.written` when it has, and asks
+    `deadline.remaining()` before each wait.
     """
 
     def send(self, request: HttpRequest, deadline: Deadline) -> HttpResponse:

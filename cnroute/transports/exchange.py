@@ -95,6 +95,8 @@ class Exchange:
 
     def begin_write(self) -> None:
         """The connection stands; what is received from now on is the answer."""
+        self.deadline.begun = True
+        self.check()
         self.received = 0
         self.enter(WRITE, self.deadline.limits.write)
 

@@ -54,7 +54,13 @@ class Threads:
                 _discard(result, error, discard)
 
         self._put(job)
-        return await future
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if future.done() and not future.cancelled():  # the task was cancelled when the result was already there
+                error = future.exception()
+                _discard(None if error is not None else future.result(), error, discard)
+            raise
 
     def close(self) -> None:
         """Let the threads end as soon as they are idle."""

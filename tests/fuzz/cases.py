@@ -93,8 +93,10 @@ class Case:
 
     def __str__(self) -> str:
         return (
-            f"replay: python -m tests.fuzz {self.number}\n{self.provider} {'stream' if self.stream else 'plain'}, from {self.origin},"
-            f" status {self.status}, headers {self.headers}, arguments {self.arguments}\ncuts {self.cuts}\nbytes {self.body!r:.20000}"
+            f"replay: python -m tests.fuzz {self.number}\n"
+            f"{self.provider} {'stream' if self.stream else 'plain'}, from {self.origin}, status {self.status},"
+            f" headers {self.headers}, arguments {self.arguments}\n"
+            f"cuts {self.cuts}\nbytes {self.body!r:.20000}"
         )
 
 

@@ -178,7 +178,10 @@ def in_json(chance: random.Random, body: bytes) -> bytes:
         return flip(chance, body)
     number = chance.choice(found)
     prefix, document = _document(lines[number]) or ("", {})
-    lines[number] = prefix + chance.choice(JSON_AWARE)(chance, document)
+    try:
+        lines[number] = prefix + chance.choice(JSON_AWARE)(chance, document)
+    except RecursionError:  # an earlier mutation nested it deeper than can be written
+        return truncate(chance, body)
     return "\n".join(lines).encode("utf-8", "surrogatepass")
 
 

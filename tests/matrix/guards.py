@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from cnroute.flow import attempt
 from cnroute.router import ChatStream
 from cnroute.routing.health import Lease
-from cnroute.transports import calls
+from cnroute.transports import calls, places
 from cnroute.transports.exchange import GuardedReader
 
 
@@ -56,6 +56,7 @@ def _no_deadline_per_receive() -> None:
 
 def _no_release() -> None:
     calls.Call._free = _nothing  # type: ignore[method-assign]
+    places.Token.__del__ = _nothing  # type: ignore[method-assign]
 
 
 def _no_resend_window() -> None:

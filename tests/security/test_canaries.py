@@ -121,12 +121,12 @@ def test_a_vendor_that_repeats_the_key(watch: Watch, provider: str, stream: bool
         plain = json.dumps(body).encode()
         headers = {"x-request-id": text, "Trace-Id": text, "Retry-After": text, "Location": text}
         bodies = [plain, b"data: " + plain + b"\n\n", text.encode(), f"<html>{text}</html>".encode()]
-        return [cnroute.HttpResponse(status, headers, each) for status in (200, 302, 400, 401, 403, 429, 500) for each in bodies]
+        return [cnroute.HttpResponse(status, headers, each) for status in (200, 302, 401, 500) for each in bodies]
 
-    texts = [f"{KEY} {group}", f"Bearer {KEY}{KEY}", *("x" * (cut - 10) + KEY + group for cut in (200, 300, 500, 4096, 8192))]
+    texts = [f"{KEY} {group}", f"Bearer {KEY}{KEY}", *("x" * (cut - 10) + KEY + group for cut in (200, 300, 500))]
     transport = FakeTransport([answer for text in texts for answer in echo(text)])
     place = deployment(provider, MODELS[provider], "https://vendor.example/v1")
-    calls = len(texts) * 7 * 4
+    calls = len(texts) * 4 * 4
     with cnroute.Router(
         [place], transport=transport, breaker=None, retries=cnroute.Retries(max_attempts=1), **plain_host()
     ) as router:

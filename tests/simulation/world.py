@@ -26,6 +26,7 @@ from cnroute.errors import CallError, error_for
 from cnroute.failures import Failure
 from cnroute.http import Headers, HttpResponse
 from cnroute.notices import AttemptFinished, AttemptSkipped, AttemptStarted, CallFinished
+from cnroute.wire import by_status
 from tests.flow import toy
 from tests.simulation import vendors
 from tests.simulation.model import COUNTS, THROTTLED, Model
@@ -563,8 +564,18 @@ class World:
 
     def _expected_whole(self, exchange: Exchange) -> str | None:
         if exchange.raised is not None:
-            return self._relabelled(exchange, False)
+            kind = self._relabelled(exchange, False)
+            return self._said_by_status(exchange) if self._refused(exchange, kind) else kind
         return exchange.fate.answer.kind if exchange.ended else "cancelled"
+
+    def _refused(self, exchange: Exchange, kind: str) -> bool:
+        """wire.md 0.3: the status of a stream has said it all, whatever becomes of its body."""
+        status = exchange.fate.answer.status
+        return exchange.opened and not 200 <= status < 300 and kind not in ("cancelled", "closed", "deadline_exceeded")
+
+    def _said_by_status(self, exchange: Exchange) -> str | None:
+        answer = exchange.fate.answer
+        return answer.kind if exchange.given >= len(answer.body) else by_status(answer.status)
 
     def _relabelled(self, exchange: Exchange, committed: bool) -> str:
         """S1: whose limit was it?"""
@@ -603,6 +614,8 @@ class World:
 
     def _counted(self, exchange: Exchange, kind: str | None, committed: bool) -> bool | None:
         """Whether the breaker may learn of it; None: too close to tell."""
+        if exchange.raised is not None and kind is not None and self._refused(exchange, kind):
+            return True  # the vendor's own status, not a limit
         if exchange.raised not in HANGS or kind not in COUNTS:
             return kind != "deadline_exceeded"
         cut = exchange.call.ends if committed else exchange.cut_at
