@@ -32,6 +32,7 @@ class Deadline(Protocol):
     """What a transport uses of a deadline (contract, section 6)."""
 
     at: float
+    begun: bool
     written: float | None
     resent: bool
 
