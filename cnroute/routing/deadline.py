@@ -25,7 +25,7 @@ class Clock(Protocol):
 class Deadline:
     """How long an attempt may take. `limits` are the effective `Timeouts`, `first_byte` filled in.
 
-    `begun` is set by the transport before the first byte of the request goes out, `written` when all of it was sent (None before): the limits for the first
+    `written` is set by the transport when the whole request was sent (None before): the limits for the first
     byte and the first token count from there. `begun` is set by the transport before it writes; it then asks once
     more whether the call was cancelled, so that a call which is given up without it is known to have cost nothing.
     `resent` is set by a transport that had to send the request again on a fresh connection.

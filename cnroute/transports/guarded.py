@@ -227,6 +227,7 @@ class _NoHurry:
     """A deadline that never comes."""
 
     at = 0.0
+    begun = False
     written: float | None = None
     resent = False
     limits = Timeouts()
