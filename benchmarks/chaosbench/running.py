@@ -7,7 +7,6 @@ import json
 import os
 import select
 import signal
-import statistics
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -58,7 +57,7 @@ class Run:
     ear: Ear = attrs.field(factory=Ear)
     complaints: list[str] = attrs.field(factory=list)
     seconds: float = 0.0
-    calm: list[float] = attrs.field(factory=list)
+    calm: list[Result] = attrs.field(factory=list)
     before: Usage = attrs.field(factory=Usage.now)
     resting: Usage = attrs.field(factory=Usage.now)
     closed: Usage = attrs.field(factory=Usage.now)
@@ -237,7 +236,7 @@ def run_once(seed: int, variant: str, threads: int, calls: int, seconds: float) 
             _storm(world, kind, threads, seconds)
             _rest(world)
             run.seen = Seen.of(list(notices), vendors.requests())
-        _heal(world)
+        _heal(world, threads)
         router.close()
         run.open_closed = _fewest(vendors, 0)
     del router, world
@@ -250,8 +249,7 @@ def _calm(world: World, threads: int) -> None:
     world.vendors.calm()
     tasks = make_tasks("calm", threads * CALM_CALLS, world.run.seed, {})
     results = Crew(world.router, tasks, threads, 60).join()
-    warm = results[len(results) // 2:]
-    world.run.calm = [result.seconds for result in warm if not result.task.stream]
+    world.run.calm = results[len(results) // 2:]
     world.vendors.forget()
 
 
@@ -294,7 +292,7 @@ def _fewest(vendors: Process, wanted: int) -> int:
     return seen[-1]
 
 
-def _heal(world: World) -> None:
+def _heal(world: World, threads: int) -> None:
     """The faults stop: how long until every breaker is closed, and do the next calls succeed?"""
     world.vendors.calm()
     run, begun = world.run, time.monotonic()
@@ -311,7 +309,7 @@ def _heal(world: World) -> None:
 
     if settle(healed, run.healing_bound + 60):
         run.healing = time.monotonic() - begun
-    run.after = Crew(world.router, make_tasks("after", AFTER_CALLS, run.seed, {}), 4, 60).join()
+    run.after = Crew(world.router, make_tasks("after", max(AFTER_CALLS, 10 * threads), run.seed, {}), threads, 60).join()
 
 
 def _probe(router: Any, name: str, task: Task) -> None:
@@ -319,8 +317,3 @@ def _probe(router: Any, name: str, task: Task) -> None:
         router.chat(task.prompt, model=name, timeout=1)
     except cnroute.CallError:
         time.sleep(0.02)
-
-
-def median(values: list[float]) -> float:
-    """The median; 0 of nothing."""
-    return statistics.median(values) if values else 0.0

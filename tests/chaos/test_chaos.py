@@ -1,0 +1,98 @@
+"""The chaos bench (benchmarks/chaos.py): its short form, its full run, and the gate itself."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import attrs
+import pytest
+
+from tests.docs.pages import ROOT
+
+VARIANTS = ("plain", "down", "sixty", "fork", "cancel", "async")
+
+
+def run(tmp_path: Path, *arguments: str, seconds: int) -> list[dict[str, Any]]:
+    """The reports of a run in a process of its own, so that its threads and descriptors are only its own."""
+    file = tmp_path / "chaos.json"
+    command = [sys.executable, str(ROOT / "benchmarks/chaos.py"), *arguments, "--json", str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    reports: list[dict[str, Any]] = json.loads(file.read_text("utf-8"))
+    return reports
+
+
+@pytest.mark.slow
+def test_a_short_run_violates_nothing(tmp_path: Path) -> None:
+    """1,600 calls over three failing vendors: every invariant holds and every fault was really delivered."""
+    (report,) = run(tmp_path, "--seeds", "1", "--calls", "50", "--seconds", "20", seconds=100)
+    assert report["calls"] == 1600
+    assert set(report["violations"].values()) == {0} and len(report["violations"]) == 12
+    assert all(sum(counts.values()) for counts in report["faults"].values()) and len(report["faults"]) == 18
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_five_seeds_violate_nothing(variant: str, tmp_path: Path) -> None:
+    """The run at its full numbers, in every variant."""
+    reports = run(tmp_path, "--seeds", "1-5", "--variant", variant, seconds=1700)
+    assert [report["calls"] for report in reports] == [4800] * 5
+    assert all(set(report["violations"].values()) == {0} for report in reports)
+
+
+@pytest.fixture(scope="module")
+def bench() -> ModuleType:
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    try:
+        importlib.import_module("chaosbench.checks")
+        return importlib.import_module("chaosbench")
+    finally:
+        sys.path.remove(str(ROOT / "benchmarks"))
+
+
+def test_the_bound_is_that_of_the_reliability_page(bench: ModuleType) -> None:
+    """6 % that cost nothing and 13 % that may have cost something leave 98 % of the calls."""
+    odds = bench.vendors.Odds(none=0.06, unknown=0.13, billed=0.0)
+    assert odds.success() == pytest.approx(0.81 * (1 + 0.06 + 0.13 + 0.06**2 + 2 * 0.06 * 0.13))
+    assert round(odds.success(), 2) == 0.98
+    assert odds.success(vendors=2) == pytest.approx(0.81 * 1.19)
+
+
+def test_the_same_seed_makes_the_same_calls(bench: ModuleType) -> None:
+    """Who asks what, and how its consumer behaves, is a pure function of the seed."""
+    make, manners = bench.traffic.make_tasks, bench.traffic.MANNERS["usual"]
+    assert make("s", 50, 1, manners) == make("s", 50, 1, manners)
+    assert make("s", 50, 1, manners) != make("s", 50, 2, manners)
+    many = make("s", 4000, 1, manners)
+    assert sum(task.stream for task in many) / 4000 == pytest.approx(0.3, abs=0.03)
+    assert sum(task.manner == "cancel" for task in many) / 4000 == pytest.approx(0.02, abs=0.01)
+
+
+def a_run(bench: ModuleType, **result: Any) -> Any:
+    """A run with one answered call and nothing else, changed as told."""
+    (task,) = bench.traffic.make_tasks("s", 1, 1, {}, streams=0.0)
+    one = bench.traffic.Result(task, text=task.answer, seconds=0.1)
+    return bench.running.Run(1, "plain", tasks=[task], results=[attrs.evolve(one, **result)])
+
+
+@pytest.mark.parametrize(
+    ("check", "changes"),
+    [
+        ("1 exactly one outcome", {"outcome": "untyped"}),
+        ("2 in time", {"seconds": 5.6}),
+        ("3 exact text", {"text": "of somebody else"}),
+        ("3 exact text", {"pieces": ["of somebody else"]}),
+        ("6 success at the bound", {"outcome": "server_error"}),
+        ("9 logs", {}),
+    ],
+)
+def test_the_gate_notices(bench: ModuleType, check: str, changes: dict[str, Any]) -> None:
+    """A call that ends wrongly is a violation of the right invariant (and one without a log line, of the ninth)."""
+    assert bench.checks.violations(a_run(bench, **changes))[check]
