@@ -12,7 +12,6 @@ from typing import Any
 from chaosbench.running import LIMITS, TIMEOUTS, Run
 from chaosbench.traffic import Result
 from chaosbench.vendors import FAULTS, VENDORS, Odds, weights
-from chaosbench.watching import found_in
 from cnroute.chat import Usage
 from cnroute.emulator import answers
 from cnroute.errors import StreamInterruptedError
@@ -22,7 +21,6 @@ from cnroute.money import Cost
 # Slack beyond a limit: 0.25 s, and as much again for two busy cores.
 LATE = 0.5
 STOPPED_WITHIN = 0.3 + 0.25
-SLOWER = 1.5
 EXPECTED = 10
 DEAD_FREE = 10
 DEAD_PER_SECOND = 2.0
@@ -51,6 +49,8 @@ def one_outcome(run: Run) -> Iterator[str]:
     """Every call ends once, in a result or a typed error."""
     counts = collections.Counter(result.task.name for result in run.results)
     silent = unbegun(run)
+    if len(run.results) != run.begun:
+        yield f"{run.begun} calls began, {len(run.results)} ended"
     for name, count in counts.items():
         if count != 1:
             yield f"{name} ended {count} times"
@@ -83,7 +83,7 @@ def in_time(run: Run) -> Iterator[str]:
         if result.meddling > STOPPED_WITHIN:
             yield f"{result.task.manner} of {result.task.name} took {result.meddling:.2f} s"
     quick, usual = median(wire_seconds(run.results)), quiet_median(run)
-    if quick > SLOWER * usual:
+    if quick > run.slower * usual:
         yield f"clean attempts take {1000 * quick:.0f} ms, {1000 * usual:.0f} ms without faults"
 
 
@@ -262,7 +262,7 @@ def _gave_up(run: Run, result: Result) -> bool:
     """Whether attempts, money, time and a candidate were all left."""
     attempts = attempts_of(run, result)
     paid = sum(attempt.billing != "none" for attempt in attempts)
-    known = {attempt.deployment for attempt in attempts} | {skip.deployment for skip in run.seen.skipped[result.task.name]}
+    known = {attempt.deployment for attempt in attempts} | run.seen.skipped[result.task.name]
     time_left = TIMEOUTS.total - result.seconds > 0.6
     return len(attempts) < 3 and paid < 2 and time_left and len(known) < len(VENDORS)
 
@@ -327,9 +327,8 @@ def logs(run: Run) -> Iterator[str]:
         if not events["attempt started", name] == events["attempt finished", name] == len(attempts):
             yield f"{name}: {len(attempts)} attempts, {events['attempt finished', name]} in the log"
         yield from _requests_fit(run, result, attempts)
-        if result.error is not None and (found := found_in(f"{result.error} {result.error!r} {vars(result.error)}")):
-            if not isinstance(result.error, StreamInterruptedError):
-                yield f"{name}: the error shows {found}"
+        if result.shown:
+            yield f"{name}: the error shows {result.shown}"
     yield from run.ear.hits
 
 

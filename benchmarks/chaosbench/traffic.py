@@ -12,14 +12,14 @@ from typing import Any
 import attrs
 
 import cnroute
+from chaosbench.canaries import CANARY, found_in
 from cnroute.emulator import answers
 
-CANARY = "canaryPROMPT9d20e4"
 QUESTIONS = ("请解释一下它的意思", "用三句话说说它", "为什么天是蓝的", "写一首关于海的短诗", "你好")
 MAX_TOKENS = 400
 STREAMS = 0.3
 # Seconds between two calls of a thread, on average: two cores would be saturated without, and time nothing but that.
-THINKING = 0.05
+THINKING = 0.1
 # Of all calls; every one of these consumers reads a stream.
 MANNERS: Mapping[str, Mapping[str, float]] = {
     "usual": {"leave": 0.03, "cancel": 0.02, "raise": 0.01},
@@ -51,7 +51,10 @@ class Task:
 
 @attrs.define(eq=False)
 class Result:
-    """What became of a task. `outcome`: `ok`, a failure kind, `left`, `raised`, or `untyped`."""
+    """What became of a task. `outcome`: `ok`, a failure kind, `left`, `raised`, or `untyped`.
+
+    `meddled`: when another thread cancelled or closed it, and `meddling` how long that took; `shown`: secrets in the error.
+    """
 
     task: Task
     outcome: str = "ok"
@@ -63,6 +66,7 @@ class Result:
     seconds: float = 0.0
     meddled: float | None = None
     meddling: float = 0.0
+    shown: list[str] = attrs.field(factory=list)
 
     @property
     def deliberate(self) -> bool:
@@ -97,9 +101,21 @@ def perform(router: Any, task: Task, meddlers: list[threading.Timer]) -> Result:
         result.outcome = "cancelled"
     except cnroute.CallError as error:
         result.outcome, result.error = error.kind.value, error
+        result.shown = found_in(f"{error} {error!r} {error.args} {error.attempts} {error.plan} {getattr(error, '__notes__', '')}")
     except BaseException as error:  # noqa: BLE001 (nothing but the above may come out of a call)
         result.outcome, result.error = "untyped", error
     result.seconds = time.monotonic() - result.begun
+    return _lean(result)
+
+
+def _lean(result: Result) -> Result:
+    """Without plan and traceback, which hold the whole call: the bench must not be what memory grows by."""
+    if result.reply is not None:
+        result.reply = result.reply.with_record(plan=None)
+    if result.error is not None:
+        result.error.__traceback__ = None
+    if isinstance(result.error, cnroute.CallError):
+        result.error.plan = None
     return result
 
 
@@ -147,6 +163,7 @@ class Crew:
     """Threads that work a list of tasks off."""
 
     def __init__(self, router: Any, tasks: list[Task], threads: int, seconds: float) -> None:
+        self.begun = 0
         self.results: list[Result] = []
         self._router = router
         self._tasks = iter(tasks)
@@ -166,6 +183,7 @@ class Crew:
         while time.monotonic() < self._until:
             with self._lock:
                 task = next(self._tasks, None)
+                self.begun += task is not None
             if task is None:
                 return
             yield task

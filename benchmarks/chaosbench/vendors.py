@@ -12,8 +12,7 @@ from typing import Any, Self
 import attrs
 
 import cnroute
-
-KEY = "sk-canaryKEY5f1c77"
+from chaosbench.canaries import KEY
 
 
 @attrs.frozen

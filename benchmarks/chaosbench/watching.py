@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import collections
 import contextlib
 import gc
@@ -20,17 +19,12 @@ from typing import Any, Self
 
 import attrs
 
-from chaosbench.traffic import CANARY
-from chaosbench.vendors import KEY
+import cnroute
+from chaosbench.canaries import found_in
+from cnroute.failures import Attempt
 from cnroute.notices import AttemptSkipped, CallFinished, Notice
 
-NEEDLES = (KEY, KEY[:8], base64.b64encode(KEY.encode()).decode()[:16], CANARY, "marker:")
 MARKER = re.compile(r"marker:([\w\-]+)")
-
-
-def found_in(text: str) -> list[str]:
-    """The secrets in a text."""
-    return [needle for needle in NEEDLES if needle in text]
 
 
 class Ear(logging.Handler):
@@ -107,24 +101,32 @@ def settle(condition: Any, seconds: float) -> bool:
     return True
 
 
-@attrs.define(eq=False)
+@attrs.frozen
+class Finished:
+    """What a final notice says of money and attempts."""
+
+    attempts: tuple[Attempt, ...]
+    bill: cnroute.Bill | None
+
+
 class Seen:
-    """What observers and the vendors know of each call."""
+    """What observers and the vendors know of each call; a plugin of the router."""
 
-    finished: dict[str, list[CallFinished]]
-    skipped: dict[str, list[AttemptSkipped]]
-    requests: dict[str, list[dict[str, Any]]]
+    def __init__(self) -> None:
+        self.finished: dict[str, list[Finished]] = collections.defaultdict(list)
+        self.skipped: dict[str, set[str]] = collections.defaultdict(set)
+        self.requests: dict[str, list[dict[str, Any]]] = collections.defaultdict(list)
 
-    @classmethod
-    def of(cls, notices: Iterable[Notice], requests: Iterable[dict[str, Any]]) -> Seen:
-        """Sorted by call."""
-        seen = cls(collections.defaultdict(list), collections.defaultdict(list), collections.defaultdict(list))
-        for notice in notices:
-            if isinstance(notice, CallFinished):
-                seen.finished[notice.call_id].append(notice)
-            elif isinstance(notice, AttemptSkipped):
-                seen.skipped[notice.call_id].append(notice)
+    @cnroute.hookimpl
+    def observe(self, notice: Notice) -> None:
+        """Keep what the checks need."""
+        if isinstance(notice, CallFinished):
+            self.finished[notice.call_id].append(Finished(notice.attempts, notice.bill))
+        elif isinstance(notice, AttemptSkipped):
+            self.skipped[notice.call_id].add(notice.deployment)
+
+    def take(self, requests: Iterable[dict[str, Any]]) -> None:
+        """The vendors' log, by the marker in each prompt."""
         for request in requests:
-            found = MARKER.search(json.dumps(request["body"], ensure_ascii=False))
-            seen.requests[found[1] if found else ""].append(request)
-        return seen
+            found = MARKER.search(json.dumps(request.pop("body"), ensure_ascii=False))
+            self.requests[found[1] if found else ""].append(request)

@@ -79,7 +79,7 @@ def a_run(bench: ModuleType, **result: Any) -> Any:
     """A run with one answered call and nothing else, changed as told."""
     (task,) = bench.traffic.make_tasks("s", 1, 1, {}, streams=0.0)
     one = bench.traffic.Result(task, text=task.answer, seconds=0.1)
-    return bench.running.Run(1, "plain", tasks=[task], results=[attrs.evolve(one, **result)])
+    return bench.running.Run(1, "plain", tasks=[task], begun=1, results=[attrs.evolve(one, **result)])
 
 
 @pytest.mark.parametrize(

@@ -38,12 +38,12 @@ PLACES = 4
 MIB = 2**20
 FLAT = 48 * MIB
 
-_markers = (f"marker:{number:x}" for number in itertools.count(0x1000))
+_numbers = itertools.count(0x1000)  # safe among the threads that run cases, which a generator is not
 
 
 def prompt() -> str:
     """A question with a marker of its own, whose answer is short."""
-    return f"笑一个 {next(_markers)}"
+    return f"笑一个 marker:{next(_numbers):x}"
 
 
 @attrs.define
