@@ -1,0 +1,1 @@
+"""What every benchmark shares: a vendor, a yardstick, interleaved rounds, gates and a table."""
