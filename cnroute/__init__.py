@@ -79,6 +79,7 @@ if TYPE_CHECKING:
     from cnroute.notices import AttemptSkipped as AttemptSkipped
     from cnroute.notices import AttemptStarted as AttemptStarted
     from cnroute.notices import CallFinished as CallFinished
+    from cnroute.notices import CallStarted as CallStarted
     from cnroute.plugins import PluginHost as PluginHost
     from cnroute.router import ChatStream as ChatStream
     from cnroute.router import Router as Router
@@ -108,7 +109,7 @@ _HOMES = {
     "hookspecs": "hookimpl",
     "http": "Headers HttpRequest HttpResponse",
     "money": "Bill Cost Price Tier",
-    "notices": "AttemptFinished AttemptSkipped AttemptStarted CallFinished",
+    "notices": "AttemptFinished AttemptSkipped AttemptStarted CallFinished CallStarted",
     "plugins": "PluginHost",
     "router": "ChatStream Router",
     "routing.deadline": "Deadline",

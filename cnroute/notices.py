@@ -10,14 +10,32 @@ import attrs
 from cnroute.failures import Attempt
 
 if TYPE_CHECKING:
-    from cnroute.chat import Usage
+    from cnroute.chat import Message, Usage
     from cnroute.errors import CallError
     from cnroute.money import Bill, Cost
 
 
 @attrs.frozen(kw_only=True)
+class CallStarted:
+    """A call begins; told in the thread or task of the caller, a stream's when it is first read.
+
+    `messages` are filled in only under `log_content=True`.
+    """
+
+    call_id: str
+    route: str
+    stream: bool
+    metadata: Mapping[str, str]
+    messages: tuple[Message, ...] | None = attrs.field(default=None, repr=False)
+
+
+@attrs.frozen(kw_only=True)
 class AttemptStarted:
-    """A deployment was admitted and is about to be asked. `number` counts from 1."""
+    """A deployment was admitted and is about to be asked. `number` counts from 1.
+
+    `parameters` are the numbers that are asked for, by their names in a call: `temperature`, `top_p`, `max_tokens`,
+    `seed`; those that nobody gave are left out. `base_url` is the deployment's.
+    """
 
     call_id: str
     route: str
@@ -27,11 +45,17 @@ class AttemptStarted:
     number: int
     stream: bool
     metadata: Mapping[str, str]
+    base_url: str = ""
+    parameters: Mapping[str, float] = attrs.field(factory=dict)
 
 
 @attrs.frozen(kw_only=True)
 class AttemptFinished:
-    """An attempt ended; `attempt` says how. `decision` is what comes next: `done`, `again`, `next`, `stop`."""
+    """An attempt ended; `attempt` says how. `decision` is what comes next: `done`, `again`, `next`, `stop`.
+
+    `first_content`: seconds from its start to a stream's first content, None before it and for a plain call.
+    `deltas`: how many a stream has handed out. `finish_reason`, `response_id` and `response_model` are the vendor's.
+    """
 
     call_id: str
     route: str
@@ -40,6 +64,11 @@ class AttemptFinished:
     attempt: Attempt
     decision: str
     metadata: Mapping[str, str]
+    first_content: float | None = None
+    deltas: int = 0
+    finish_reason: str | None = None
+    response_id: str | None = None
+    response_model: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -59,6 +88,8 @@ class AttemptSkipped:
 class CallFinished:
     """A call ended: exactly one per call. `outcome` is `ok` or a failure kind; `seconds` covers all of it.
 
+    `first_content`: seconds from the call's start to a stream's first content. A call that was cancelled before it
+    began has this notice alone.
     `prompt` (the last message) and `text` (the answer) are filled in only under `log_content=True`.
     """
 
@@ -80,6 +111,7 @@ class CallFinished:
     metadata: Mapping[str, str]
     prompt: str | None = attrs.field(default=None, repr=False)
     text: str | None = attrs.field(default=None, repr=False)
+    first_content: float | None = None
 
     @property
     def plan(self) -> Any:
@@ -87,4 +119,4 @@ class CallFinished:
         return self._plan() if callable(self._plan) else self._plan
 
 
-Notice = AttemptStarted | AttemptFinished | AttemptSkipped | CallFinished
+Notice = CallStarted | AttemptStarted | AttemptFinished | AttemptSkipped | CallFinished

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from cnroute.chat import ChatCompletion
+from cnroute.chat import ChatCompletion, ChatRequest
 from cnroute.errors import CallError
+from cnroute.flow.answer import clean_id
+from cnroute.flow.attempt import Run
 from cnroute.flow.bill import bill_of
 from cnroute.flow.running import Call
-from cnroute.notices import AttemptFinished, AttemptSkipped, AttemptStarted, CallFinished
+from cnroute.notices import AttemptFinished, AttemptSkipped, AttemptStarted, CallFinished, CallStarted
 from cnroute.routing.plan import Step
+
+
+def call_started(call: Call) -> None:
+    """The call begins."""
+    if call.notify is not None:
+        call.notify(
+            CallStarted(
+                call_id=call.id, route=call.walk.course.name, stream=call.stream, metadata=call.request.metadata,
+                messages=call.request.messages if call.log_content else None,
+            )
+        )
 
 
 def call_finished(call: Call, outcome: str, completion: ChatCompletion | None, error: CallError | None) -> None:
@@ -25,7 +38,7 @@ def call_finished(call: Call, outcome: str, completion: ChatCompletion | None, e
             usage=completion.usage if completion else last.usage if last else None,
             cost=completion.cost if completion else None,
             bill=completion.bill if completion else bill_of(call.attempts, call.currency), error=error,
-            plan=call.walk.plan, metadata=call.request.metadata, **_content(call, completion),
+            plan=call.walk.plan, metadata=call.request.metadata, first_content=call.first_content, **_content(call, completion),
         )
     )
 
@@ -45,19 +58,44 @@ def attempt_started(call: Call, step: Step) -> None:
             AttemptStarted(
                 call_id=call.id, route=call.walk.course.name, deployment=deployment.name, provider=deployment.provider,
                 model=deployment.model, number=len(call.attempts) + 1, stream=call.stream, metadata=call.request.metadata,
+                base_url=deployment.base_url or "", parameters=_parameters(step.request),
             )
         )
 
 
-def attempt_finished(call: Call, step: Step, decision: str) -> None:
-    """The last attempt has ended; `decision` is what follows."""
+_PARAMETERS = ("temperature", "top_p", "max_tokens", "seed")
+
+
+def _parameters(request: ChatRequest | None) -> dict[str, float]:
+    given = ((name, getattr(request, name, None)) for name in _PARAMETERS)
+    return {name: value for name, value in given if value is not None}
+
+
+def attempt_finished(
+    call: Call, step: Step, decision: str, run: Run | None, started: float, completion: ChatCompletion | None = None
+) -> None:
+    """The last attempt, begun at `started`, has ended; `decision` is what follows."""
+    if run is not None and run.committed_at is not None:
+        call.first_content = run.committed_at - call.started
     if call.notify is not None:
         call.notify(
             AttemptFinished(
                 call_id=call.id, route=call.walk.course.name, model=step.place.deployment.model, stream=call.stream,
                 attempt=call.attempts[-1], decision=decision, metadata=call.request.metadata,
+                first_content=run.first_content_seconds(started) if run is not None else None,
+                deltas=len(run.reading.given) if run is not None and run.reading is not None else 0,
+                **_vendor_facts(step, completion),
             )
         )
+
+
+def _vendor_facts(step: Step, completion: ChatCompletion | None) -> dict[str, str | None]:
+    if completion is None:
+        return {}
+    return {
+        "finish_reason": completion.finish_reason, "response_model": completion.model,
+        "response_id": clean_id(completion.id, step.place),
+    }
 
 
 def candidate_skipped(call: Call, step: Step, reason: str, detail: str) -> None:

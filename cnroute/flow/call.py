@@ -19,7 +19,7 @@ from cnroute.chat import ChatCompletion, ChatRequest, Usage
 from cnroute.errors import CallCancelledError, CallError, StreamInterruptedError, error_for
 from cnroute.failures import Attempt, Failure, FailureKind
 from cnroute.flow import attempt as attempts
-from cnroute.flow.announce import attempt_finished, attempt_started, call_finished, candidate_skipped
+from cnroute.flow.announce import attempt_finished, attempt_started, call_finished, call_started, candidate_skipped
 from cnroute.flow.answer import AttemptFailed, clean_id, without_prompt
 from cnroute.flow.bill import attempt_cost, bill_of
 from cnroute.flow.build import CannotBuild, build, check_cost
@@ -42,6 +42,7 @@ Flow = Generator[Effect, Any, ChatCompletion]
 def call_flow(call: Call) -> Flow:
     """Try the candidates of `call.walk` in turn. Returns the answer or raises the call's error."""
     try:
+        call_started(call)
         completion = yield from _pursue(call)
     except CallError as error:
         _fill_in(error, call)
@@ -163,7 +164,7 @@ def _answered(
             "billed", wall, seconds, completion.usage, cost, run.request.adjusted, run.deadline.resent,
         )
     )
-    attempt_finished(call, step, "done")
+    attempt_finished(call, step, "done", run, started, completion)
     return completion.with_record(
         call_id=call.id, request_id=request_id, provider=deployment.provider, deployment=deployment.name,
         model=completion.model or deployment.model, cost=cost, bill=bill_of(call.attempts, call.currency),
@@ -221,7 +222,7 @@ def _record(
         )
     )
     pursuit.failed(step, failure)
-    attempt_finished(call, step, pursuit.decision(failure))
+    attempt_finished(call, step, pursuit.decision(failure), run, started)
 
 
 def _abandoned(call: Call, step: Step, run: attempts.Run, started: float, wall: float, lease: Lease) -> None:
@@ -238,7 +239,7 @@ def _abandoned(call: Call, step: Step, run: attempts.Run, started: float, wall: 
             call.clock.monotonic() - started, usage, cost, run.request.adjusted, run.deadline.resent,
         )
     )
-    attempt_finished(call, step, "stop")
+    attempt_finished(call, step, "stop", run, started)
 
 
 def _interrupted(run: attempts.Run, failure: Failure) -> StreamInterruptedError:

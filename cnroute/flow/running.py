@@ -34,6 +34,8 @@ class Call:
     log_content: bool = False
     attempts: list[Attempt] = attrs.field(factory=list)
     given: list[Any] = attrs.field(factory=list)
+    first_content: float | None = None
+    """Seconds from the start to the first content of a stream."""
     worst: dict[str, Decimal] = attrs.field(factory=dict)
     """What an attempt at each deployment can cost at most, where the caller set `max_cost`."""
 

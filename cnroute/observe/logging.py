@@ -55,7 +55,7 @@ class Log:
 
     def __call__(self, notice: Notice | ObserverFailed) -> None:
         """Log what the catalogue says about `notice`."""
-        for logger, event in self._rows[type(notice)]:
+        for logger, event in self._rows.get(type(notice), ()):
             if logger.isEnabledFor(event.level) and (event.when is None or event.when(notice)):
                 self._try(logger, event, notice)
 

@@ -323,6 +323,7 @@ class TestNotices:
         assert all(each.metadata == marks for each in notices)
         (finished,) = [each for each in notices if isinstance(each, cnroute.CallFinished)]
         assert notices[-1] is finished
+        assert [at for at, each in enumerate(notices) if isinstance(each, cnroute.CallStarted)] == [0]
         assert finished.outcome == (failed.kind if failed else "ok")
         assert finished.stream is stream and finished.route == "chat"
         started = [each for each in notices if isinstance(each, cnroute.AttemptStarted)]
@@ -356,3 +357,50 @@ class TestNotices:
                 except cnroute.CallError as caught:
                     assert caught.attempts
             assert [each.decision for each in notices if isinstance(each, cnroute.AttemptFinished)] == expected
+
+    def test_what_meters_need_of_a_stream(self) -> None:
+        """When its first content came, how much there was, what the vendor called it, and what it was asked."""
+        from cnroute.testing import FakeClock, capture_notices
+        from tests.flow.toy import error
+
+        clock = FakeClock()
+
+        def slowly(step: str, sent: Any) -> None:
+            clock.advance(0.25 if step == "read" else 1.0)
+
+        good = [frames({"text": "a"}), frames({"text": "b"}), frames({"finish": "stop", "usage": [3, 2]})]
+        toy = Toy({"a": [error("server_error")], "b": [good]}, clock=clock, advance=slowly)
+        with capture_notices(toy.router) as notices:
+            deltas = list(toy.stream(max_tokens=7, temperature=0.5))
+        started, _, failed, again, done, finished = notices
+        assert isinstance(started, cnroute.CallStarted) and (started.route, started.stream) == ("chat", True)
+        assert isinstance(again, cnroute.AttemptStarted) and again.parameters == {"max_tokens": 7, "temperature": 0.5}
+        assert again.base_url.startswith("https://")
+        assert isinstance(failed, cnroute.AttemptFinished) and isinstance(done, cnroute.AttemptFinished)
+        assert (failed.first_content, failed.deltas, failed.finish_reason) == (None, 0, None)
+        assert (done.first_content, done.deltas, done.finish_reason) == (1.25, len(deltas), "stop")
+        assert isinstance(finished, cnroute.CallFinished)
+        assert finished.first_content == pytest.approx(failed.attempt.seconds + 1.25)
+
+    def test_a_plain_call_has_no_first_content(self) -> None:
+        """A whole answer has no beginning that anybody could have read."""
+        from cnroute.testing import capture_notices
+
+        toy = Toy([answer()], names="a")
+        with capture_notices(toy.router) as notices:
+            toy.chat()
+        done, finished = notices[-2:]
+        assert isinstance(done, cnroute.AttemptFinished) and isinstance(finished, cnroute.CallFinished)
+        assert (done.first_content, done.deltas, finished.first_content) == (None, 0, None)
+
+    @pytest.mark.parametrize("allowed", [False, True])
+    def test_messages_are_told_only_where_content_may_be(self, allowed: bool) -> None:
+        """Observers see what was asked under `log_content=True` alone."""
+        from cnroute.testing import capture_notices
+
+        toy = Toy([answer()], names="a", log_content=allowed)
+        with capture_notices(toy.router) as notices:
+            toy.chat("private")
+        (started,) = [each for each in notices if isinstance(each, cnroute.CallStarted)]
+        assert (started.messages is not None) is allowed
+        assert "private" not in repr(notices)

@@ -265,11 +265,11 @@ def test_an_observer_that_raises_is_counted_and_reported_once(log: Keep) -> None
     with scene.stage(plugins=host) as (router, _):
         for _ in range(3):
             assert router.chat("x", model="mm").text
-    assert host.observer_failures == {"raising": 9}
+    assert host.observer_failures == {"raising": 12}
     (record,) = log.named("observer failed")
     assert (record.name, record.levelno) == ("cnroute.plugin", logging.ERROR)
     assert (record.plugin, record.error_type) == ("raising", "RuntimeError")
-    assert record.detail == "broken\\x0aobserver for AttemptStarted"
+    assert record.detail == "broken\\x0aobserver for CallStarted"
     assert record.where.startswith(__file__)
 
 

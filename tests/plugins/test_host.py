@@ -482,7 +482,7 @@ class TestOtherHooks:
             @cnroute.hookimpl
             def observe(self, notice: Any) -> None:
                 self.seen.append(notice)
-                if self.error:
+                if self.error and not isinstance(notice, cnroute.CallStarted):  # while something is held
                     raise self.error
 
         fine, made = Observer(), cnroute.PluginHost(autoload=False)
@@ -494,7 +494,7 @@ class TestOtherHooks:
         }.items():
             made.register(plugin, name)
         assert Toy([answer()], plugins=made, names="a").chat().text == "好"
-        assert len(fine.seen) == 3
+        assert len(fine.seen) == 4
         assert made.observer_failures == {"bad": 3, "deep": 3}
         for fatal in (MemoryError, KeyboardInterrupt, SystemExit):
             toy = Toy([answer()], plugins=host(ToyProvider(), Observer(fatal())), names="a")
@@ -648,7 +648,7 @@ def test_a_wrapper_of_observe_sees_every_observer() -> None:
 
     toy = Toy([answer()], plugins=host(ToyProvider(), Wrapper(), Observer()), names="a")
     toy.chat()
-    assert seen == ["wrapped", "seen"] * 3
+    assert seen == ["wrapped", "seen"] * 4
     assert str(toy.router.models()[-1].price.input) == "3"
 
 
