@@ -42,11 +42,10 @@ def _measured(size: Size, vendor: Vendor, dialect: str) -> list[Figure]:
         with json_log() as written:
             logged = compare(works, "urllib3", size, size.calls)
             assert "call finished" in written.getvalue()
-    main = dialect == samples.MINIMAX
     return [
-        Figure.of(f"call, {dialect}", quiet["cheapest"], "call" if main else None),
+        Figure.of(f"call, {dialect}", quiet["cheapest"], "call"),
         Figure.of(f"call, {dialect}, ordered route", quiet["ordered"]),
-        Figure.of(f"call, {dialect}, one JSON event", logged["cheapest"], "call logged" if main else None),
+        Figure.of(f"call, {dialect}, one JSON event", logged["cheapest"], "call logged"),
     ]
 
 

@@ -49,7 +49,7 @@ def _call(size: Size, dialect: str) -> Figure:
             "cnroute": repeated(functools.partial(subjects.text_of, router)),
         }
         ratio = compare(works, "json", size, size.times(4))["cnroute"]
-    return Figure.of(f"call in memory, {dialect}", ratio, "in memory" if dialect == samples.MINIMAX else None, "x JSON")
+    return Figure.of(f"call in memory, {dialect}", ratio, "in memory", "x JSON")
 
 
 def _chunks(size: Size, dialect: str) -> list[Figure]:

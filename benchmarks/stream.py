@@ -49,10 +49,9 @@ def _slope(size: Size, vendor: Vendor, dialect: str, kind: str, form: str, short
             prove.same_text({name: functools.partial(work, count) for name, work in works.items()}, samples.said(count))
         prove.keeps_connection({name: functools.partial(work, short) for name, work in works.items()}, vendor)
         ratio = slopes(works, "urllib3", size, short, long, times)["cnroute"]
-    gate = f"chunk {kind}" if dialect == samples.MINIMAX else None
     if not size.fast:
-        return Figure.of(f"chunk, {kind}, {dialect}", ratio, gate)
-    figure = Figure.of(f"chunk, {kind}, {dialect}, fast", ratio, gate and f"{gate} fast")
+        return Figure.of(f"chunk, {kind}, {dialect}", ratio, f"chunk {kind}")
+    figure = Figure.of(f"chunk, {kind}, {dialect}, fast", ratio, f"chunk {kind} fast")
     return figure if "orjson" in sys.modules else attrs.evolve(figure, note="the package does not use orjson")
 
 

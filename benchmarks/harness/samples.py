@@ -167,7 +167,8 @@ def head(status: int, kind: str, framing: tuple[str, str] | None) -> bytes:
     """A status line and 11 header fields. Without framing the end of the connection ends the body."""
     last = framing or ("X-Framing", "none")
     keep = "keep-alive" if framing else "close"
-    fields = (*_FIELDS, ("Content-Type", kind), ("Connection", keep), last)
+    early = (*_FIELDS[:-1], ("Retry-After", "0")) if status == 503 else _FIELDS
+    fields = (*early, ("Content-Type", kind), ("Connection", keep), last)
     lines = [f"HTTP/1.1 {status} {_REASONS[status]}", *(f"{name}: {value}" for name, value in fields)]
     return "\r\n".join(lines).encode() + b"\r\n\r\n"
 

@@ -115,10 +115,10 @@ def merge(runs: Iterable[Iterable[Mapping[str, Any]]]) -> list[Merged]:
     return [Merged(figures[-1], tuple(figure.value for figure in figures)) for figures in found.values()]
 
 
-def options(question: str, arguments: Sequence[str] | None) -> argparse.Namespace:
+def options(question: str, arguments: Sequence[str] | None, runs: int) -> argparse.Namespace:
     """What the command line asks for."""
     parser = argparse.ArgumentParser(description=question, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=5, help="processes; the figure is their median (%(default)s)")
+    parser.add_argument("--runs", type=int, default=runs, help="processes; the figure is the median of them (%(default)s)")
     parser.add_argument("--blocks", type=int, default=FULL.blocks, help="interleaved blocks of a run (%(default)s)")
     parser.add_argument("--tiny", action="store_true", help="a few calls, to see that it works; the figures mean nothing")
     parser.add_argument("--check", action="store_true", help="exit with 1 when a gate is broken")
@@ -129,11 +129,11 @@ def options(question: str, arguments: Sequence[str] | None) -> argparse.Namespac
 
 
 def main(
-    question: str | None, measure: Callable[[Size, Vendor], list[Figure]], codecs: Sequence[str] = ("stdlib",),
+    question: str | None, measure: Callable[[Size, Vendor], list[Figure]], codecs: Sequence[str] = ("stdlib",), runs: int = 5,
     arguments: Sequence[str] | None = None,
 ) -> int:
     """Run `measure` in processes of its own; 1 when `--check` finds a broken gate."""
-    asked = options(question or "", arguments)
+    asked = options(question or "", arguments, runs)
     size = TINY if asked.tiny else attrs.evolve(FULL, blocks=asked.blocks)
     if asked.once:
         size = attrs.evolve(size, fast=asked.codec == "fast")
