@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from cnroute.deployments import Deployment as Deployment
     from cnroute.deployments import ModelInfo as ModelInfo
     from cnroute.deployments import ProviderInfo as ProviderInfo
-    from cnroute.deployments import RateLimit as RateLimit
     from cnroute.deployments import Route as Route
     from cnroute.deployments import Secret as Secret
     from cnroute.errors import AuthenticationError as AuthenticationError
@@ -78,19 +77,23 @@ if TYPE_CHECKING:
     from cnroute.notices import AttemptFinished as AttemptFinished
     from cnroute.notices import AttemptSkipped as AttemptSkipped
     from cnroute.notices import AttemptStarted as AttemptStarted
+    from cnroute.notices import BudgetOverrun as BudgetOverrun
     from cnroute.notices import CallFinished as CallFinished
     from cnroute.notices import CallStarted as CallStarted
     from cnroute.plugins import PluginHost as PluginHost
     from cnroute.router import ChatStream as ChatStream
     from cnroute.router import Router as Router
+    from cnroute.routing.budget import Budget as Budget
     from cnroute.routing.deadline import Deadline as Deadline
     from cnroute.routing.plan import Candidate as Candidate
     from cnroute.routing.plan import Excluded as Excluded
     from cnroute.routing.plan import Plan as Plan
     from cnroute.settings import Breaker as Breaker
     from cnroute.settings import Limits as Limits
+    from cnroute.settings import RateLimit as RateLimit
     from cnroute.settings import Retries as Retries
     from cnroute.settings import Timeouts as Timeouts
+    from cnroute.stores.memory import MemoryStore as MemoryStore
     from cnroute.transports import ByteStream as ByteStream
     from cnroute.transports import Transport as Transport
     from cnroute.transports.urllib3 import Urllib3Transport as Urllib3Transport
@@ -98,7 +101,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "aio": "AsyncChatStream AsyncRouter",
     "chat": "ChatCompletion ChatRequest Choice KnowledgeBase Message Source ToolCall Usage",
-    "deployments": "Deployment ModelInfo ProviderInfo RateLimit Route Secret TLS",
+    "deployments": "Deployment ModelInfo ProviderInfo Route Secret TLS",
     "errors": "AuthenticationError BadRequestError BudgetExceededError CallCancelledError CallError CallTimeoutError "
     "CnrouteError ConfigurationError ConnectionFailedError ContentFilterError ContextLengthError "
     "DeadlineExceededError HookError LocalOverloadError ModelNotFoundError NoCandidateError "
@@ -109,12 +112,14 @@ _HOMES = {
     "hookspecs": "hookimpl",
     "http": "Headers HttpRequest HttpResponse",
     "money": "Bill Cost Price Tier",
-    "notices": "AttemptFinished AttemptSkipped AttemptStarted CallFinished CallStarted",
+    "notices": "AttemptFinished AttemptSkipped AttemptStarted BudgetOverrun CallFinished CallStarted",
     "plugins": "PluginHost",
     "router": "ChatStream Router",
+    "routing.budget": "Budget",
     "routing.deadline": "Deadline",
     "routing.plan": "Candidate Excluded Plan",
-    "settings": "Breaker Limits Retries Timeouts",
+    "settings": "Breaker Limits RateLimit Retries Timeouts",
+    "stores.memory": "MemoryStore",
     "transports": "ByteStream Transport",
     "transports.urllib3": "Urllib3Transport",
 }

@@ -25,6 +25,7 @@ from cnroute.flow.running import Call
 from cnroute.router import BaseRouter, StreamCore
 from cnroute.routing.deadline import Deadline
 from cnroute.routing.health import Lease, Refusal
+from cnroute.routing.limits import Claimed
 from cnroute.scope import Scope, transport_error
 from cnroute.transports.threaded import Threads
 
@@ -137,8 +138,16 @@ class AsyncDriver:
             lease = await _wait_for_place(effect, lease, self._clock)
         if isinstance(lease, Lease):
             self._scope.hold_lease(lease)
+            if effect.claimed is not None:
+                lease = await self._claim(effect.claimed, lease)
         self._scope.check()
         return lease
+
+    async def _claim(self, claimed: Claimed, lease: Lease) -> Lease | Refusal:
+        """A store in this process answers at once; one behind a network is asked in a thread."""
+        if claimed.store.remote:
+            return await self._threads.run(claimed.on, lease)
+        return claimed.on(lease)
 
     async def _send(self, effect: Send) -> Any:
         return await self._call(effect.place.transport, "send", effect.request, effect.deadline)

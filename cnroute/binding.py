@@ -24,9 +24,11 @@ from cnroute.plugins import PluginHost
 from cnroute.routing.deadline import Clock
 from cnroute.routing.fallback import table_for
 from cnroute.routing.health import Health
+from cnroute.routing.limits import Guard, checked_budgets
 from cnroute.routing.plan import Clocked, Course, Group, Place
 from cnroute.routing.policies import POLICIES, Policy, weights_of
 from cnroute.settings import Breaker, Limits, Retries, Timeouts, nearest
+from cnroute.stores.memory import MemoryStore
 
 _SETTING_KINDS: Mapping[str, type] = {
     "timeouts": Timeouts, "limits": Limits, "retries": Retries, "breaker": Breaker, "exchange": Mapping,
@@ -75,7 +77,6 @@ class Binding:
         self._defaults = self._try("defaults", lambda: _checked_defaults(settings.defaults)) or {}
         self._rates = self._exchange_rates()
         self._plugin_prices = {(provider, model): price for provider, model, price in self.host.prices()}
-        self._refuse_unbuilt()
         made = before is None and self._try("transport", lambda: self._make_transport(asynchronous))
         self.transport: Any = before.transport if before else made or None
         self.places: dict[str, Place] = {}
@@ -83,6 +84,8 @@ class Binding:
         self.made: dict[str, Course] = {}
         """Courses of names that were called and stand in no setting."""
         self._place_all(deployments)
+        self.store = self._try("store", self._make_store) or MemoryStore()
+        self.guard: Guard | None = self._try("budgets", self._make_guard)
         self._course_all(routes)
         self._try("policy", self._check_policy)
         if self._problems:
@@ -113,11 +116,24 @@ class Binding:
             self._problems.append(Problem("clock", "needs monotonic(), time() and sleep(seconds)"))
             self.settings.clock = time
 
-    def _refuse_unbuilt(self) -> None:
-        """Settings of the contract that this version cannot honour are refused, never ignored."""
-        for name in ("budgets", "store"):
-            if getattr(self.settings, name):
-                self._problems.append(Problem(name, f"{name} cannot be used in this version yet; leave it out"))
+    def _make_store(self) -> Any:
+        """The store: the one that is given, that of before a reload, or a new one in memory."""
+        given, before = self.settings.store, self._before
+        if before is not None and before.settings.store == given:
+            return before.store
+        if given is None:
+            return MemoryStore()
+        if not (callable(getattr(given, "take", None)) and callable(getattr(given, "give_back", None))):
+            raise ConfigurationError(f"must be a MemoryStore or RedisStore, not a {type(given).__name__}")
+        return given
+
+    def _make_guard(self) -> Guard | None:
+        """Budgets, rate limits and a shared store, where there are any."""
+        budgets = checked_budgets(self.settings.budgets, self.currency, self._rates)
+        limited = [*(place.deployment for place in self.places.values()), *self.settings.accounts.values()]
+        if not budgets and not self.store.remote and all(each.rate_limit is None for each in limited):
+            return None
+        return Guard(budgets, self.store, self.clock)
 
     def _make_transport(self, asynchronous: bool) -> Any:
         transport = self.settings.transport
@@ -166,8 +182,6 @@ class Binding:
         _check_options(deployment, hooks.info)
         if deployment.api_key is not None and deployment.api_key.origin != "callable":
             deployment.api_key.reveal()
-        if deployment.rate_limit is not None:
-            raise ConfigurationError("rate_limit cannot be used in this version yet; leave it out", "rate_limit")
         info = hooks.info.model(deployment.model)
         price = deployment.price or self._plugin_prices.get((deployment.provider, deployment.model))
         ready = attrs.evolve(

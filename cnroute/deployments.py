@@ -20,7 +20,7 @@ import attrs
 
 from cnroute.errors import ConfigurationError
 from cnroute.money import Price
-from cnroute.settings import Breaker, Limits, Retries, Timeouts
+from cnroute.settings import Breaker, Limits, RateLimit, Retries, Timeouts
 
 _KEY = re.compile(r"[\x21-\x7e]{1,512}")
 _HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,128}")
@@ -366,14 +366,6 @@ def _price(value: Any) -> Price | None:
 def _model_name(owner: object, field: attrs.Attribute[Any], value: object) -> None:
     if not isinstance(value, str) or not value or not value.isprintable() or len(value) > 200:
         raise ConfigurationError("model must be the vendor's name of a model", "model")
-
-
-@attrs.frozen
-class RateLimit:
-    """A vendor's allowance for one deployment, per minute; None is no limit."""
-
-    requests_per_minute: int | None = None
-    tokens_per_minute: int | None = None
 
 
 @attrs.frozen

@@ -49,6 +49,7 @@ class Engine:
         self._running: dict[Scope, Callable[[], object]] = {}
         self.observers = self.host.observers()
         self.log = _logger(settings.log_content)
+        self._say_unpriced()
         _ENGINES.add(self)
 
     # -- names -------------------------------------------------------------------------------------------
@@ -64,6 +65,15 @@ class Engine:
             binding = Binding(deployments, routes, settings, self._asynchronous, before)
             self.settings, self.binding = settings, binding
             before.retire(binding)
+            self._say_unpriced()
+
+    def _say_unpriced(self) -> None:
+        """Deployments that no call can go to under a budget are named once, before anybody wonders."""
+        guard = self.binding.guard
+        reasons = {} if guard is None else {name: guard.unpriced(place) for name, place in self.binding.places.items()}
+        silent = {name: reason for name, reason in reasons.items() if reason is not None}
+        if silent:
+            _unpriced(tuple(silent), next(iter(silent.values())))
 
     def course(self, model: str) -> Course:
         """What `model` names: a route, a deployment, `provider/model`, or a model. Raises ModelNotFoundError."""
@@ -112,8 +122,12 @@ class Engine:
 
     def health(self) -> dict[str, Any]:
         """The health of every deployment, JSON-ready."""
+        guard = self.binding.guard
         return {
-            name: {"provider": place.deployment.provider, "model": place.deployment.model, **place.health.report()}
+            name: {
+                "provider": place.deployment.provider, "model": place.deployment.model, **place.health.report(),
+                "budgets": [] if guard is None else guard.report(name),
+            }
             for name, place in self.binding.places.items()
         }
 
@@ -135,7 +149,7 @@ class Engine:
         return Call(
             call_id, request, stream,
             self._walk(course, request, stream), started + total, total, started, self.clock, self.binding.random, self.notify,
-            self.binding.currency, lambda place: fitted(place, request, course), self.settings.log_content,
+            self.binding.currency, lambda place: fitted(place, request, course), self.settings.log_content, self.binding.guard,
         )
 
     def _request(self, messages: Any, model: Any, given: Mapping[str, Any]) -> ChatRequest:
@@ -162,7 +176,8 @@ class Engine:
 
     def _walk(self, course: Course, request: ChatRequest, stream: bool) -> Walk:
         return make_walk(
-            course, request, stream, most=lambda place: max_tokens(place, request, course), rules=_RULES,
+            course, request, stream, most=lambda place: max_tokens(place, request, course),
+            rules=_RULES if self.binding.guard is None else (*_RULES, self.binding.guard.excludes),
             random=self.binding.random,
         )
 
@@ -214,6 +229,7 @@ class Engine:
         self._running = {}
         for place in self.binding.places.values():
             place.health.forked()
+        self.binding.store.forked()
 
 
 def _call_id(given: Mapping[str, Any]) -> str:
@@ -243,6 +259,12 @@ def _logger(log_content: bool) -> Callable[[Notice], None]:
     from cnroute.observe.logging import make_log
 
     return make_log(log_content)
+
+
+def _unpriced(deployments: tuple[str, ...], detail: str) -> None:
+    from cnroute.observe.logging import unpriced
+
+    unpriced(deployments, detail)
 
 
 def _observer_failed(name: str, error: Exception) -> None:

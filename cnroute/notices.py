@@ -119,4 +119,21 @@ class CallFinished:
         return self._plan() if callable(self._plan) else self._plan
 
 
-Notice = CallStarted | AttemptStarted | AttemptFinished | AttemptSkipped | CallFinished
+@attrs.frozen(kw_only=True)
+class BudgetOverrun:
+    """A vendor charged more for an attempt than was reserved as its upper bound; the whole amount counts as spent.
+
+    `reserved` and `spent` are amounts in `currency`, as text.
+    """
+
+    call_id: str
+    route: str
+    deployment: str
+    provider: str
+    reserved: str
+    spent: str
+    currency: str
+    metadata: Mapping[str, str]
+
+
+Notice = CallStarted | AttemptStarted | AttemptFinished | AttemptSkipped | CallFinished | BudgetOverrun

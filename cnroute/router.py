@@ -201,6 +201,8 @@ class Driver:
         lease = effect.place.health.admit(effect.deadline, probe=effect.probe)
         if isinstance(lease, Lease):
             self._scope.hold_lease(lease)
+            if effect.claimed is not None:
+                lease = effect.claimed.on(lease)
         self._scope.check()
         return lease
 

@@ -121,6 +121,17 @@ class Breaker:
     jitter: float = attrs.field(default=_Float(0.2), validator=_number(0, high=1, zero=True))
 
 
+@attrs.frozen
+class RateLimit:
+    """A vendor's allowance for one deployment, per minute; None is no limit.
+
+    Calls that would pass it go to the next deployment, or wait for their turn where there is none.
+    """
+
+    requests_per_minute: int | None = attrs.field(default=None, validator=_number(1, whole=True, optional=True))
+    tokens_per_minute: int | None = attrs.field(default=None, validator=_number(1, whole=True, optional=True))
+
+
 S = TypeVar("S", Timeouts, Limits, Retries, Breaker)
 
 

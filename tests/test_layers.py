@@ -14,7 +14,9 @@ import cnroute
 
 PACKAGE = Path(cnroute.__file__).parent
 
-VALUES = frozenset(["chat", "codec", "deployments", "errors", "events", "failures", "http", "money", "notices", "settings"])
+VALUES = frozenset(
+    ["accounts", "chat", "codec", "deployments", "errors", "events", "failures", "http", "money", "notices", "settings"]
+)
 CONTRACT = frozenset(("hookspecs", "wire"))
 DECIDING = VALUES | CONTRACT
 BELOW = frozenset(["catalogue", "flow", "plugins", "providers", "routing", "stores", "transports"])

@@ -23,14 +23,15 @@ import attrs
 import cattrs
 
 from cnroute.arguments import make_request
-from cnroute.deployments import TLS, Deployment, RateLimit, Route, Secret
+from cnroute.deployments import TLS, Deployment, Route, Secret
 from cnroute.errors import BadRequestError, ConfigurationError, Problem
 from cnroute.failures import FailureKind
 from cnroute.money import Price, Tier
 from cnroute.plugins import PluginHost
+from cnroute.routing.budget import Budget
 from cnroute.routing.fallback import table_for
 from cnroute.routing.policies import POLICIES, weights_of
-from cnroute.settings import Breaker, Limits, Retries, Timeouts
+from cnroute.settings import Breaker, Limits, RateLimit, Retries, Timeouts
 
 LOG = logging.getLogger("cnroute.config")
 
@@ -208,11 +209,23 @@ class Reader:
             return None
         return self._settings(Breaker, value, path)
 
-    def _budgets(self, value: Any, path: Path_) -> Any:
+    def _budgets(self, value: Any, path: Path_) -> tuple[Budget, ...] | None:
         if isinstance(value, Mapping | str) or not isinstance(value, Iterable):
             self._problem(path, f"must be a list of tables, not {_kind(value)}")
             return None
-        return tuple(value)
+        found = [self._budget(item, _indexed(path, index)) for index, item in enumerate(value)]
+        return tuple(budget for budget in found if budget is not None)
+
+    def _budget(self, value: Any, path: Path_) -> Budget | None:
+        if isinstance(value, Budget):
+            return value
+        table = self._table(value, path, _BUDGET)
+        if isinstance(value, Mapping) and "cap" not in table:
+            self._problem((*path, "cap"), 'is missing; write cap = "100"')
+        if isinstance(table.get("cap"), float):
+            self._problem((*path, "cap"), _float_hint("cap", table["cap"]))
+            table = {**table, "cap": "0"}
+        return self._try(path, lambda: Budget(**{"cap": "0", **table}))
 
     def _object(self, value: Any, path: Path_) -> Any:
         """A transport: its name, or (from a mapping) the object itself."""
@@ -488,6 +501,7 @@ _DEFAULTS = (
     "max_tokens", "temperature", "top_p", "stop", "seed", "tools", "tool_choice", "response_format", "reasoning", "web_search",
     "knowledge_base",
 )
+_BUDGET = [field.name for field in attrs.fields(Budget) if field.init]
 _PRICE = [field.name for field in attrs.fields(Price) if field.init]
 _AMOUNTS = frozenset(("input", "output", "cached", "search", "per"))
 _KINDS = tuple(kind.value for kind in FailureKind)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from cnroute.chat import ChatCompletion, ChatRequest
 from cnroute.errors import CallError
 from cnroute.flow.answer import clean_id
 from cnroute.flow.attempt import Run
 from cnroute.flow.bill import bill_of
 from cnroute.flow.running import Call
-from cnroute.notices import AttemptFinished, AttemptSkipped, AttemptStarted, CallFinished, CallStarted
+from cnroute.money import plain
+from cnroute.notices import AttemptFinished, AttemptSkipped, AttemptStarted, BudgetOverrun, CallFinished, CallStarted
 from cnroute.routing.plan import Step
 
 
@@ -106,5 +109,17 @@ def candidate_skipped(call: Call, step: Step, reason: str, detail: str) -> None:
             AttemptSkipped(
                 call_id=call.id, route=call.walk.course.name, deployment=deployment.name, provider=deployment.provider,
                 reason=reason, detail=detail, metadata=call.request.metadata,
+            )
+        )
+
+
+def budget_overrun(call: Call, step: Step, reserved: Decimal, spent: Decimal) -> None:
+    """A vendor charged more than was thought possible."""
+    if call.notify is not None:
+        deployment = step.place.deployment
+        call.notify(
+            BudgetOverrun(
+                call_id=call.id, route=call.walk.course.name, deployment=deployment.name, provider=deployment.provider,
+                reserved=plain(reserved), spent=plain(spent), currency=call.currency, metadata=call.request.metadata,
             )
         )

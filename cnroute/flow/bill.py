@@ -63,7 +63,7 @@ def worst_cost(place: Place, request: ChatRequest, body: bytes) -> Decimal | Non
     price = place.deployment.price
     if price is None or place.rate is None or (request.web_search and price.search is None):
         return None
-    bound = price.highest(tokens.upper_bound(request, body), request.max_tokens or 0)
+    bound = price.highest(tokens.upper_bound(request, body), tokens.output_bound(request))
     if bound is None:
         return None
     return EXACT.multiply(EXACT.add(bound, price.search or ZERO) if request.web_search else bound, place.rate)

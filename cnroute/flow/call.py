@@ -24,6 +24,7 @@ from cnroute.flow.answer import AttemptFailed, clean_id, without_prompt
 from cnroute.flow.bill import attempt_cost, bill_of
 from cnroute.flow.build import CannotBuild, build, check_cost
 from cnroute.flow.effects import Admit, Effect, Sleep
+from cnroute.flow.holding import claim, settle, settle_failed
 from cnroute.flow.pursuit import Pursuit
 from cnroute.flow.running import Call
 from cnroute.http import HttpRequest
@@ -72,7 +73,7 @@ def _pursue(call: Call) -> Flow:
         if request is None:
             continue
         deadline = Deadline(pursuit.share_ends(move.step), _limits(call, move.step), call.clock)
-        lease = yield Admit(move.step.place, deadline, move.probe)
+        lease = yield Admit(move.step.place, deadline, move.probe, move.step.claimed)
         if isinstance(lease, Refusal):
             pursuit.refused(move.step, lease)
             candidate_skipped(call, move.step, lease.reason, lease.detail)
@@ -99,6 +100,8 @@ def _built(call: Call, step: Step, pursuit: Pursuit) -> HttpRequest | None:
         request = build(step.place, step.request, call.stream)
         if call.request.max_cost is not None:
             call.worst[step.place.deployment.name] = check_cost(step.place, step.request, request.body, _spent(call))
+        if call.guard is not None:
+            step.claimed = claim(call, step, request.body)
         return request
     except CannotBuild as refused:
         failure = refused.failure
@@ -132,6 +135,8 @@ def _try(
     """One attempt: the completion, or None when the pursuit may go on. Raises the call's error."""
     started, wall = call.clock.monotonic(), call.clock.time()
     run = attempts.Run(step, request, deadline, call.deadline_at, call.clock)
+    if lease.hold is not None:
+        lease.hold.begin()
     attempt_started(call, step)
     try:
         completion = yield from attempts.streamed(run, call.given) if call.stream else attempts.plain(run)
@@ -152,6 +157,8 @@ def _answered(
     call: Call, step: Step, run: attempts.Run, completion: ChatCompletion, started: float, wall: float, lease: Lease
 ) -> ChatCompletion:
     seconds = call.clock.monotonic() - started
+    if lease.hold is not None:
+        settle(call, step, lease.hold, completion.usage, attempt_cost(step.place, _request(step), completion.usage, completion))
     lease.end(Outcome(seconds=seconds, first_content=run.first_content_seconds(started)))
     if completion.usage is not None and completion.usage.output_tokens is not None:
         step.place.health.made(completion.usage.output_tokens)
@@ -183,6 +190,8 @@ def _failed(
         failure = attrs.evolve(failure, billing="billed")
     elif failure.kind in _FROM_OUTSIDE and (run.deadline.begun or run.deadline.written is not None):
         failure = attrs.evolve(failure, billing="unknown")
+    if lease.hold is not None:
+        settle_failed(lease.hold, failure)
     lease.end(_outcome(call, run, failure, started))
     _record(call, step, run, failure, started, wall, pursuit, run.request.adjusted)
     if failure.kind is K.AUTH and step.place.deployment.api_key is not None:
@@ -230,6 +239,8 @@ def _abandoned(call: Call, step: Step, run: attempts.Run, started: float, wall: 
     committed = run.reading is not None and run.reading.committed
     usage = run.reading.usage if run.reading is not None else None
     failure = Failure(K.CANCELLED, "the consumer left", billing="billed" if committed or usage is not None else "unknown")
+    if lease.hold is not None:
+        settle_failed(lease.hold, failure)
     lease.end(None)
     deployment = step.place.deployment
     cost = attempt_cost(step.place, _request(step), usage, None)

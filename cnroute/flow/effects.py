@@ -19,16 +19,21 @@ import attrs
 from cnroute.events import Delta
 from cnroute.http import HttpRequest
 from cnroute.routing.deadline import Deadline
+from cnroute.routing.limits import Claimed
 from cnroute.routing.plan import Place
 
 
 @attrs.define(eq=False)
 class Admit:
-    """Ask for a lease at `place`; `probe` asks for the one probe of an open breaker before its time."""
+    """Ask for a lease at `place`; `probe` asks for the one probe of an open breaker before its time.
+
+    `claimed`: what budgets and rate limits have to grant beside the place.
+    """
 
     place: Place
     deadline: Deadline
     probe: bool = False
+    claimed: Claimed | None = None
 
 
 @attrs.define(eq=False)

@@ -19,6 +19,7 @@ from cnroute.errors import CallError, NoCandidateError, error_for
 from cnroute.failures import Failure, FailureKind
 from cnroute.flow.running import Call
 from cnroute.routing.health import Refusal
+from cnroute.routing.limits import PRICE_UNKNOWN
 from cnroute.routing.plan import Step
 
 K = FailureKind
@@ -26,7 +27,9 @@ _LEAST = 0.5
 # What an attempt takes beyond its share before the next one can start, as a part of the call's total (of 1 s at most).
 _HAIR = 0.04
 # Refused for one kind by every deployment, a call raises that kind's own class (contract, section 3).
-_OWN_CLASS = {kind.value: kind for kind in K} | {"full": K.LOCAL_OVERLOAD}
+_OWN_CLASS = {kind.value: kind for kind in K} | {"full": K.LOCAL_OVERLOAD, PRICE_UNKNOWN: K.BUDGET_EXCEEDED}
+# Refusals that pass by themselves, and are waited for where nothing else is left.
+_PASSING = ("cooling_down", "throttled")
 
 
 @attrs.define(eq=False)
@@ -180,8 +183,8 @@ class Pursuit:
     def _wait_for(self, seen: _Tried, now: float) -> float | None:
         """Seconds until this deployment may be asked (again); None: not in this call."""
         if seen.refusal is not None and seen.failure is None:
-            cooling = seen.refusal.reason == "cooling_down" and seen.refusal.retry_at is not None
-            return max(0.0, (seen.refusal.retry_at or 0.0) - now) if cooling else None
+            passing = seen.refusal.reason in _PASSING and seen.refusal.retry_at is not None
+            return max(0.0, (seen.refusal.retry_at or 0.0) - now) if passing else None
         if seen.failure is None or seen.refusal is not None or seen.times >= self._retries.same_deployment:
             return None
         rule = self._rules[seen.failure.kind]
@@ -216,10 +219,11 @@ class Pursuit:
         if self._call.remaining() < self._least():
             return error_for(Failure(K.DEADLINE_EXCEEDED, "the deadline passed before anything was sent", billing="none"))
         reasons = self._reasons()
-        kinds = {reason for _, reason, _ in reasons}
+        kinds = {_OWN_CLASS.get(reason) for _, reason, _ in reasons}
         text = "; ".join(f"{name}: {detail}" for name, _, detail in reasons) or "the route has no deployment"
-        if len(kinds) == 1 and next(iter(kinds)) in _OWN_CLASS:
-            return error_for(Failure(_OWN_CLASS[kinds.pop()], text, billing="none"))
+        kind = kinds.pop() if len(kinds) == 1 else None
+        if kind is not None:
+            return error_for(Failure(kind, text, billing="none", retry_after=self._first_wait()))
         return self._no_candidate(text)
 
     def _reasons(self) -> list[tuple[str, str, str]]:
@@ -230,13 +234,16 @@ class Pursuit:
         return out
 
     def _no_candidate(self, text: str) -> NoCandidateError:
-        now = self._call.clock.monotonic()
-        instants = [seen.refusal.retry_at for seen in self._seen.values() if seen.refusal and seen.refusal.retry_at]
-        wait = max(0.0, min(instants) - now) if instants else None
-        retry_at = None
+        wait, retry_at = self._first_wait(), None
         if wait is not None:
             retry_at = datetime.datetime.fromtimestamp(self._call.clock.time() + wait, datetime.UTC)
         return NoCandidateError(f"no deployment can be tried now: {text}", retry_at=retry_at, retry_after=wait, billing="none")
+
+
+    def _first_wait(self) -> float | None:
+        """Seconds until the first of those who refused may be asked again, where that is known."""
+        instants = [seen.refusal.retry_at for seen in self._seen.values() if seen.refusal and seen.refusal.retry_at]
+        return max(0.0, min(instants) - self._call.clock.monotonic()) if instants else None
 
 
 def _larger(other: Step, than: Step) -> bool:

@@ -12,6 +12,7 @@ from cnroute.chat import ChatRequest
 from cnroute.failures import Attempt
 from cnroute.notices import Notice
 from cnroute.routing.deadline import Clock
+from cnroute.routing.limits import Guard
 from cnroute.routing.plan import Place, Walk
 
 
@@ -32,6 +33,8 @@ class Call:
     currency: str
     fit: Callable[[Place], ChatRequest]
     log_content: bool = False
+    guard: Guard | None = None
+    """Budgets and rate limits, where there are any."""
     attempts: list[Attempt] = attrs.field(factory=list)
     given: list[Any] = attrs.field(factory=list)
     first_content: float | None = None

@@ -20,12 +20,12 @@ from cnroute.chat import Usage
 from cnroute.codec import escaped
 from cnroute.failures import clean_text
 from cnroute.money import Bill, Cost, plain
-from cnroute.notices import AttemptFinished, AttemptSkipped, AttemptStarted, CallFinished
+from cnroute.notices import AttemptFinished, AttemptSkipped, AttemptStarted, BudgetOverrun, CallFinished
 from cnroute.observe.records import model_of, record_of_notice, request_id_of
 from cnroute.routing.fallback import TABLE
 
-DEBUG, INFO, ERROR = 10, 20, 40
-LEVEL_NAMES = {DEBUG: "debug", INFO: "info", ERROR: "error"}
+DEBUG, INFO, WARNING, ERROR = 10, 20, 30, 40
+LEVEL_NAMES = {DEBUG: "debug", INFO: "info", WARNING: "warning", ERROR: "error"}
 _CONTENT = 200
 _TEXT = 500
 Fields = dict[str, Any]
@@ -37,6 +37,14 @@ class ObserverFailed:
 
     plugin: str
     error: Exception
+
+
+@attrs.frozen(kw_only=True)
+class Unpriced:
+    """Deployments that no call can go to, since budgets are set and their prices are unknown."""
+
+    deployments: tuple[str, ...]
+    detail: str
 
 
 @attrs.frozen(kw_only=True)
@@ -210,6 +218,14 @@ def _attention(notice: AttemptFinished) -> Fields:
     return {name: fields[name] for name in _ATTENTION} | {"cool_down_seconds": rest}
 
 
+def _unpriced(unpriced: Unpriced) -> Fields:
+    return {"deployments": ", ".join(unpriced.deployments), "detail": unpriced.detail}
+
+
+def _budget_overrun(notice: BudgetOverrun) -> Fields:
+    return attrs.asdict(notice)
+
+
 def _observer_failed(failed: ObserverFailed) -> Fields:
     return {
         "plugin": failed.plugin,
@@ -277,6 +293,16 @@ EVENTS: tuple[Event, ...] = (
         name="deployment needs attention", logger="cnroute.deployment", level=ERROR, of=AttemptFinished, make=_attention,
         says="A key, a permission, a quota, a model name or a certificate has to be put right by a person.",
         fields=(*_ATTENTION, "cool_down_seconds"), when=_needs_attention,
+    ),
+    Event(
+        name="price unknown", logger="cnroute.deployment", level=WARNING, of=Unpriced, make=_unpriced,
+        says="A budget is set, and these deployments have no known price: no call goes to them. Logged once per router.",
+        fields=("deployments", "detail"),
+    ),
+    Event(
+        name="budget overrun", logger="cnroute.deployment", level=ERROR, of=BudgetOverrun, make=_budget_overrun,
+        says="A vendor charged more than the upper bound that was reserved: its price or its answers are not what they were.",
+        fields=("call_id", "route", "deployment", "provider", "reserved", "spent", "currency", "metadata"),
     ),
     Event(
         name="observer failed", logger="cnroute.plugin", level=ERROR, of=ObserverFailed, make=_observer_failed,

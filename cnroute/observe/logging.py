@@ -15,7 +15,7 @@ from collections.abc import Callable, MutableMapping
 from typing import Any
 
 from cnroute.notices import Notice
-from cnroute.observe.events import DEBUG, EVENTS, LEVEL_NAMES, Event, ObserverFailed, clean
+from cnroute.observe.events import DEBUG, EVENTS, LEVEL_NAMES, Event, ObserverFailed, Unpriced, clean
 
 # Names that logging refuses in `extra` or reads itself, and those that the usual structlog processors write.
 RESERVED = frozenset(vars(logging.makeLogRecord({}))) | {
@@ -33,6 +33,12 @@ def observer_failed(name: str, error: Exception) -> None:
     """Report, once per plugin, that an observer raised."""
     _quiet()
     Log(False)(ObserverFailed(plugin=name, error=error))
+
+
+def unpriced(deployments: tuple[str, ...], detail: str) -> None:
+    """Report, once per router, deployments that a budget leaves out."""
+    _quiet()
+    Log(False)(Unpriced(deployments=deployments, detail=detail))
 
 
 def _quiet() -> None:
@@ -53,13 +59,13 @@ class Log:
         for event in EVENTS:
             self._rows.setdefault(event.of, []).append((logging.getLogger(event.logger), event))
 
-    def __call__(self, notice: Notice | ObserverFailed) -> None:
+    def __call__(self, notice: Notice | ObserverFailed | Unpriced) -> None:
         """Log what the catalogue says about `notice`."""
         for logger, event in self._rows.get(type(notice), ()):
             if logger.isEnabledFor(event.level) and (event.when is None or event.when(notice)):
                 self._try(logger, event, notice)
 
-    def _try(self, logger: logging.Logger, event: Event, notice: Notice | ObserverFailed) -> None:
+    def _try(self, logger: logging.Logger, event: Event, notice: Notice | ObserverFailed | Unpriced) -> None:
         try:
             self._write(logger, event, notice)
         except MemoryError:
@@ -69,7 +75,7 @@ class Log:
             if self.failures == 1 and not isinstance(notice, ObserverFailed):
                 observer_failed("logging", error)
 
-    def _write(self, logger: logging.Logger, event: Event, notice: Notice | ObserverFailed) -> None:
+    def _write(self, logger: logging.Logger, event: Event, notice: Notice | ObserverFailed | Unpriced) -> None:
         fields = {name: clean(value) for name, value in event.make(notice).items()}
         if self._content:
             fields |= {name: make(notice) for name, make in event.with_content.items()}

@@ -62,6 +62,7 @@ RULES: Mapping[str, Pair] = {
     "breaker_open": ("its breaker is open after repeated failures", "连续失败后熔断器已打开"),
     "probe_out": ("its breaker is open and one probe is on the way", "熔断器已打开，正由另一次调用试探"),
     "full": ("all its places are taken by calls in flight", "并发名额已满"),
+    "throttled": ("its own rate limit is used up for now", "自设的速率额度暂已用完"),
     "not_admitted": ("it was not admitted", "未获准调用"),
     "price unknown": ("its price is unknown and a budget is set", "价格未知，而当前设有预算"),
     "answered": ("another deployment had answered", "已有其他部署给出回答"),

@@ -21,6 +21,7 @@ from typing import Any
 
 import attrs
 
+from cnroute.accounts import Hold
 from cnroute.failures import Billing, FailureKind
 from cnroute.money import Cost
 from cnroute.routing.deadline import Clock, Deadline
@@ -52,7 +53,7 @@ class Outcome:
 
 @attrs.frozen
 class Refusal:
-    """Why a deployment was not admitted: `cooling_down`, `breaker_open`, `probe_out` or `full`."""
+    """Why not: `cooling_down`, `breaker_open`, `probe_out`, `full`, `throttled` (its rate limit), `budget_exceeded`."""
 
     reason: str
     retry_at: float | None = None
@@ -75,19 +76,22 @@ class Snapshot:
 
 
 class Lease:
-    """A place at a deployment, and its probe if it holds one. `end` gives everything back, once."""
+    """A place at a deployment, its probe if it holds one, and what it holds of a store. `end` gives all of it back, once."""
 
-    __slots__ = ("_ended", "_health", "probe")
+    __slots__ = ("_ended", "_health", "hold", "probe")
 
     def __init__(self, health: Health, probe: bool) -> None:
         self._health = health
         self._ended = False
+        self.hold: Hold | None = None
         self.probe = probe
 
     def end(self, outcome: Outcome | None = None) -> None:
         """Give the place back; None: the attempt was given up and says nothing of the vendor."""
         if not self._ended:
             self._health.give_back(self, outcome)
+            if self.hold is not None:
+                self.hold.end()
             self._ended = True
             self._health.settle_if_free()
 

@@ -162,6 +162,8 @@ class Step:
     input_tokens: int
     most: int
     request: ChatRequest | None = None
+    claimed: Any = None
+    """What an attempt has to claim of budgets and rate limits (`routing.limits.Claimed`)."""
     usual: float | None = None
     """How long answers usually are: of this deployment, else of the others of the route."""
     _cost: Any = attrs.field(default=(), init=False)

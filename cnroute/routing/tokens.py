@@ -7,13 +7,16 @@ is linear and costs about a microsecond. Every figure made from it is marked as 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 
 from cnroute.chat import ChatRequest, Message
 from cnroute.codec import dumps
 
 _PER_MESSAGE = 4
 _BOUND_PER_MESSAGE = 16
+# Raw fields (`extra`) that make answers longer, or more of them, as the vendors call them.
+_LENGTHS = frozenset(("max_tokens", "max_completion_tokens", "tokens_to_generate"))
+_CHOICES = frozenset(("n", "beam_width", "best_of"))
 
 
 def estimate(text: str) -> float:
@@ -35,6 +38,22 @@ def _texts(messages: Iterable[Message]) -> Iterable[str]:
         yield message.text
         for call in message.tool_calls:
             yield call.name + call.arguments
+
+
+def output_bound(request: ChatRequest) -> int:
+    """More tokens than the answers can have: every choice at its full length, and thinking on top of it."""
+    thinking = request.reasoning if isinstance(request.reasoning, int) and not isinstance(request.reasoning, bool) else 0
+    longest = max((request.max_tokens or 0, *_numbers(request.extra, _LENGTHS)))
+    return max((1, *_numbers(request.extra, _CHOICES))) * (longest + thinking)
+
+
+def _numbers(value: object, names: frozenset[str]) -> Iterator[int]:
+    """The whole numbers under any of `names` in raw fields, however deep."""
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            if name in names and isinstance(item, int):
+                yield int(item)
+            yield from _numbers(item, names)
 
 
 def upper_bound(request: ChatRequest, body: bytes) -> int:

@@ -17,7 +17,7 @@ import cnroute
 from cnroute.chat import Usage
 from cnroute.failures import Attempt, Failure, FailureKind
 from cnroute.money import Bill, Cost
-from cnroute.notices import AttemptFinished, AttemptSkipped, AttemptStarted, CallFinished
+from cnroute.notices import AttemptFinished, AttemptSkipped, AttemptStarted, BudgetOverrun, CallFinished
 from cnroute.observe import events
 from cnroute.observe.logging import RESERVED, Log, make_log, observer_failed
 from cnroute.routing.fallback import TABLE
@@ -88,6 +88,10 @@ NOTICES: dict[str, Any] = {
         call_id="c-1", route="chat", deployment="yi", provider="dashscope", reason="full", detail="", metadata={}
     ),
     "deployment needs attention": finished("auth"),
+    "price unknown": events.Unpriced(deployments=("yi", "mm"), detail="nobody knows"),
+    "budget overrun": BudgetOverrun(
+        call_id="c-1", route="chat", deployment="yi", provider="dashscope", reserved="1", spent="2", currency="CNY", metadata={}
+    ),
     "observer failed": events.ObserverFailed(plugin="p", error=ValueError("x")),
 }
 

@@ -1,0 +1,52 @@
+"""What an attempt claims of budgets and rate limits, and what it really took, once it has ended."""
+
+from __future__ import annotations
+
+from cnroute.accounts import Hold
+from cnroute.chat import Usage
+from cnroute.failures import Failure, FailureKind
+from cnroute.flow.announce import budget_overrun
+from cnroute.flow.bill import worst_cost
+from cnroute.flow.build import CannotBuild
+from cnroute.flow.running import Call
+from cnroute.money import ZERO, Cost
+from cnroute.routing import tokens
+from cnroute.routing.limits import Claimed
+from cnroute.routing.plan import Step
+
+K = FailureKind
+
+
+def claim(call: Call, step: Step, body: bytes) -> Claimed | None:
+    """What an attempt at `step` has to claim; None: nothing. Raises CannotBuild where its cost has no upper bound."""
+    guard, request = call.guard, step.request
+    if guard is None or request is None or not guard.needed(step.place):
+        return None
+    worst = worst_cost(step.place, request, body) if guard.budgets else ZERO
+    if worst is None:
+        raise CannotBuild(Failure(K.BUDGET_EXCEEDED, "a budget is set, and a price that this request needs is unknown"))
+    most = tokens.upper_bound(request, body) + tokens.output_bound(request)
+    return guard.claim(step.place, call.walk.course.name, call.request.metadata, worst, most)
+
+
+def settle(call: Call, step: Step, hold: Hold, usage: Usage | None, cost: Cost | None) -> None:
+    """The attempt answered. A cost that is only estimated, or unknown, leaves the whole reservation spent."""
+    known = usage is not None and cost is not None and not cost.estimated
+    spent = cost.high if known and cost is not None else None
+    hold.settle(spent, _total(usage))
+    reserved = max((charge.amount for charge in hold.claim.charges), default=None)
+    if spent is not None and reserved is not None and spent > reserved:
+        budget_overrun(call, step, reserved, spent)
+
+
+def settle_failed(hold: Hold, failure: Failure) -> None:
+    """The attempt failed: it took nothing, or, where it may have been charged, all that was reserved."""
+    free = failure.billing == "none"
+    hold.settle(ZERO if free else None, 0 if free else None, throttled=failure.kind is K.RATE_LIMIT)
+
+
+def _total(usage: Usage | None) -> int | None:
+    if usage is None:
+        return None
+    given, made = usage.split()
+    return usage.total_tokens if given is None or made is None else given + made
