@@ -1,7 +1,8 @@
-"""Fixtures for applications' tests; nothing heavy is imported before a fixture is asked for."""
+"""Fixtures for applications' tests, and the closing table of contracts; nothing heavy is imported before it is needed."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -38,3 +39,34 @@ def cnroute_router(cnroute_emulator: Any) -> Iterator[Any]:
     ]
     with cnroute.Router(deployments, {"chat": ["yi", "mm"]}) as router:
         yield router
+
+
+# -- contracts: the closing table, and the guard of their checks ------------------------------------------------------
+
+_PROPERTY = "cnroute_contract"
+
+
+def _contract_of(item: Any) -> Any:
+    """The contract class that a test belongs to, if any; what is not imported has no test here."""
+    base = sys.modules.get("cnroute.testing.contract.checking")
+    owner = getattr(item, "cls", None)
+    return owner if base is not None and owner is not None and hasattr(owner, "contract_checks") else None
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[Any]) -> None:
+    """Tell every check's report which contract it belongs to: reports may come from another process."""
+    for item in items:
+        contract = _contract_of(item)
+        if contract is not None and item.originalname in contract.contract_checks():
+            item.user_properties.append((_PROPERTY, [f"{contract.__module__}:{contract.__qualname__}", item.originalname]))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """A table and a closing line for every contract that ran."""
+    if "cnroute.testing.contract.checking" not in sys.modules:
+        return
+    from cnroute.testing.contract import summary
+
+    for line in summary.lines(terminalreporter.stats):
+        terminalreporter.write_line(line)

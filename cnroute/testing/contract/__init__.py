@@ -1,0 +1,60 @@
+"""The conformance kit: a provider proven offline, by its samples and by the promises of the hook contract.
+
+    class TestAcme(ProviderContract):
+        provider = "acme"             # entry-point name; or `plugin = module` for one that is not installed
+        model = "acme-1"
+        samples = "samples"           # folder beside this file, or a list of documents
+
+What is where
+- `base`: the attributes, and the provider under test; `subject`: how it is asked, with the flow's own code.
+- `samples`: the format of samples; `expecting`: their expectations; `documents`: bodies changed in one place.
+- `registration`, `request`, `answers`, `streams`, `errors`, `data`, `process`, `fuzz`, `guard`: the checks, a group a file.
+- `running`: the checks without pytest (`cnroute check-plugin`); `report`: the table and the closing line.
+"""
+
+from __future__ import annotations
+
+from cnroute.testing.contract.answers import AnswerChecks
+from cnroute.testing.contract.checking import VERSION, Check, ContractBroken, NotApplicable, checks_of, tampered
+from cnroute.testing.contract.data import DataChecks
+from cnroute.testing.contract.errors import ErrorChecks
+from cnroute.testing.contract.fuzz import FuzzChecks
+from cnroute.testing.contract.guard import GuardChecks
+from cnroute.testing.contract.process import ProcessChecks
+from cnroute.testing.contract.registration import RegistrationChecks
+from cnroute.testing.contract.request import RequestChecks
+from cnroute.testing.contract.samples import Sample
+from cnroute.testing.contract.streams import StreamChecks
+
+__all__ = ["CHECKS", "VERSION", "Check", "ContractBroken", "NotApplicable", "ProviderContract", "Sample"]
+
+
+class ProviderContract(
+    RegistrationChecks, RequestChecks, AnswerChecks, StreamChecks, ErrorChecks, DataChecks, ProcessChecks, FuzzChecks, GuardChecks
+):
+    """Subclass it in a pytest file; every promise of the hook contract is a test method.
+
+    `provider` is an entry-point name, or `plugin` a module or object that is not installed; `model` the vendor's model;
+    `options` those of the deployment; `samples` a folder beside the file, or a list of documents. The flags say what the
+    provider does for this model, and are checked against what it does. `effort` multiplies the random cases.
+    """
+
+    __test__ = False
+
+    def __init_subclass__(cls, **keywords: object) -> None:
+        super().__init_subclass__(**keywords)
+        cls.__test__ = True
+
+    @classmethod
+    def contract_checks(cls) -> dict[str, Check]:
+        """The checks of this contract by name."""
+        return CHECKS
+
+    @classmethod
+    def tampering(cls) -> list[str]:
+        """What was done to the checks, one line each."""
+        return tampered(cls, CHECKS)
+
+
+CHECKS = checks_of(ProviderContract)
+"""Every check by its name, in the order of the groups."""

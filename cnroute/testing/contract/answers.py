@@ -1,0 +1,338 @@
+"""Group 3: complete answers. Which number of an answer becomes which usage is found by changing it, not by its name."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from cnroute.chat import Usage
+from cnroute.http import Headers, HttpResponse
+from cnroute.testing.contract import expecting, groups
+from cnroute.testing.contract.base import ContractBase
+from cnroute.testing.contract.checking import check, each_of, fail, require, same
+from cnroute.testing.contract.documents import GONE, Path, changed, leaves, spelled
+from cnroute.testing.contract.samples import Sample
+from cnroute.testing.contract.subject import USAGE, Outcome, Subject, usage_fields
+
+MORE = 1_000_003
+UNKNOWN_WORD = "kit-unknown-word"
+WRONG: tuple[Any, ...] = (GONE, None, [], {}, 7, "kit-text", True, 1.5, -3, [None], [[]], [7], {"kit": None}, "")
+NO_COUNTS: tuple[Any, ...] = (GONE, None, "kit-text", -5, [], {}, True)
+NO_ANSWERS = (
+    b"",
+    b" ",
+    b"{}",
+    b"[]",
+    b"null",
+    b"true",
+    b"7",
+    b'"text"',
+    b"[{}]",
+    b'{"kit": 1}',
+    b"<html><body>Gateway</body></html>",
+    b"not json",
+    b'{"',
+    b"\xff\xfe\x00",
+    b"[" * 500,
+    b'{"a":' * 500 + b"1" + b"}" * 500,
+    b"NaN",
+)
+_INVENTED = "take the number from the vendor's answer (wire.usage_from); what it does not say is None, never 0 or a guess"
+
+Play = Callable[[Any], Outcome]
+"""What comes of a document in the place of a sample's own."""
+
+
+def split(usage: Usage | None, field: str) -> int | None:
+    """What a field is if it follows from the other two."""
+    known = usage_fields(usage)
+    given, made, total = (known[name] for name in USAGE[:3])
+    if field == "total_tokens":
+        return given + made if given is not None and made is not None else None
+    other = made if field == "input_tokens" else given if field == "output_tokens" else None
+    return total - other if total is not None and other is not None else None
+
+
+def _played(subject: Subject, sample: Sample, document: Any) -> Outcome:
+    return subject.play(sample, json.dumps(document).encode())
+
+
+class AnswerChecks(ContractBase):
+    """`parse_response`, together with `map_error` as the flow asks them."""
+
+    def _plays(self) -> Iterator[tuple[Sample, Any, Play]]:
+        """Every good complete answer in JSON: its document, and what comes of another one in its place."""
+        subject = self.subject()
+        for sample in each_of(self.whole_samples(), "there is no sample of a complete answer"):
+            document = sample.document()
+            if isinstance(document, dict | list):
+                yield sample, document, functools.partial(_played, subject, sample)
+
+    @check(groups.ANSWER)
+    def test_an_answer_is_what_its_sample_expects(self) -> None:
+        """Text, reasoning, tool calls and request id of every complete answer are what its sample expects."""
+        for sample in each_of(self.whole_samples(), "there is no sample of a complete answer"):
+            outcome = self.subject().play(sample)
+            if outcome.completion is None:
+                fail(
+                    "a good answer gives a completion",
+                    expected="a ChatCompletion",
+                    got=outcome.failure,
+                    sample=sample.name,
+                    change="let map_error return None and parse_response the answer; or give the sample expect.failure",
+                )
+            expecting.check(sample, outcome, ("text", "reasoning", "tool_calls", "request_id", "failure"))
+
+    @check(groups.ANSWER)
+    def test_usage_is_the_vendors_or_unknown(self) -> None:
+        """Each count is a number of the answer; where the answer does not say it, it is None."""
+        for sample in each_of(self.whole_samples(), "there is no sample of a complete answer"):
+            expecting.check(sample, self.subject().play(sample), ("usage",))
+        for sample, document, play in self._plays():
+            check_usage(sample, document, play)
+
+    @check(groups.ANSWER)
+    def test_the_finish_reason_is_the_vendors(self) -> None:
+        """The finish reason follows from a word of the answer; without it, or with an unknown word, it is None."""
+        for sample in each_of(self.whole_samples(), "there is no sample of a complete answer"):
+            expecting.check(sample, self.subject().play(sample), ("finish_reason",))
+        for sample, document, play in self._plays():
+            check_finish(sample, document, play)
+
+    @check(groups.ANSWER)
+    def test_unknown_fields_are_ignored_and_kept_in_raw(self) -> None:
+        """A field that nobody knows, anywhere in the answer, changes nothing and stands in `raw`."""
+        for sample, document, play in self._plays():
+            want = play(document).seen()
+            objects = [((), document)] + [(path, item) for path, item in leaves(document) if isinstance(item, dict)]
+            for path, item in objects:
+                if isinstance(item, dict):
+                    more = changed([document], (0, *path), {**item, "kit_unknown": {"kit": [1]}})[0]
+                    outcome = play(more)
+                    same(
+                        f"an unknown field in {spelled(path) or 'the answer'} changes nothing",
+                        want,
+                        outcome.seen(),
+                        sample=sample.name,
+                        change="read the fields that you need, and leave the others alone",
+                    )
+                    same(
+                        "the whole answer is kept in raw",
+                        more,
+                        outcome.answer.raw,
+                        sample=sample.name,
+                        change="give ChatCompletion raw=data, or leave raw out: the router fills it in",
+                    )
+
+    @check(groups.ANSWER)
+    def test_a_missing_or_wrong_field_crashes_nothing(self) -> None:
+        """Each field removed, and each value replaced by null, list, object, number and text: a result or a Failure of ours."""
+        for sample, document, play in self._plays():
+            known = json.dumps(document)
+            for path, item in list(leaves(document)):
+                for wrong in WRONG:
+                    if wrong == item and type(wrong) is type(item):
+                        continue
+                    outcome = play(changed(document, path, wrong))
+                    what = f"{spelled(path)} {'removed' if wrong is GONE else f'= {wrong!r}'}"
+                    check_sound(outcome, what, sample, known)
+
+    @check(groups.ANSWER)
+    def test_a_body_that_is_no_answer_is_a_failure(self) -> None:
+        """Empty, HTML, broken and foreign bodies under HTTP 200 are a Failure, never an answer."""
+        for body in NO_ANSWERS:
+            for kind in ("application/json", "text/html"):
+                outcome = self.subject().plain(HttpResponse(200, Headers({"Content-Type": kind}), body))
+                check_sound(outcome, f"the body {body[:40]!r}", None, "")
+                require(
+                    outcome.completion is None,
+                    "a body that is no answer is a failure",
+                    expected="a Failure (bad_response)",
+                    got=outcome.completion,
+                    change='return Failure("bad_response", reason) when the answer has no text of its own',
+                )
+
+    @check(groups.ANSWER)
+    def test_an_error_in_a_200_is_seen_by_map_error(self) -> None:
+        """`map_error` finds the vendor's errors under HTTP 200; no error ever becomes an answer, whatever its status."""
+        subject = self.subject()
+        for sample in each_of(self.error_samples(), "there is no sample of an error"):
+            place = subject.sample_place(sample)
+            if 200 <= sample.status < 300 and (sample.failure or {}).get("kind") != "bad_response":
+                found = place.hooks.map_error(sample.response, place.deployment)
+                require(
+                    found is not None,
+                    "an error in a 200 is seen by map_error",
+                    expected=dict(sample.failure or {}),
+                    got=None,
+                    sample=sample.name,
+                    change="let map_error look at the body of every answer, HTTP 200 too",
+                )
+            outcome = subject.plain(HttpResponse(200, Headers(sample.headers), sample.body), place)
+            require(
+                outcome.completion is None,
+                "an error under HTTP 200 is no answer",
+                expected="a Failure",
+                got=outcome.completion,
+                sample=sample.name,
+                change="let map_error look at the body of every answer, HTTP 200 too",
+            )
+
+
+def check_usage(sample: Sample, document: Any, play: Play) -> None:
+    """Every known count comes from numbers of the document, and goes with them."""
+    base = play(document)
+    numbers = [path for path, item in leaves(document) if type(item) is int or (isinstance(item, str) and item.isdigit())]
+    fed: dict[str, list[Path]] = {name: [] for name in USAGE}
+    for path in numbers:
+        got = play(changed(document, path, MORE))
+        for name, value in usage_fields(got.answer.usage if got.completion else None).items():
+            if value != usage_fields(base.answer.usage)[name]:
+                fed[name].append(path)
+    for name, value in usage_fields(base.answer.usage).items():
+        if value is None:
+            continue
+        require(
+            fed[name],
+            f"{name} is the vendor's",
+            expected="a number that stands in the answer",
+            got=f"{name}={value}, whatever the answer says",
+            change=_INVENTED,
+            sample=sample.name,
+        )
+        for wrong in NO_COUNTS:
+            _check_unfed(sample, document, play, name, fed[name], wrong)
+
+
+def _check_unfed(sample: Sample, document: Any, play: Play, name: str, paths: list[Path], wrong: Any) -> None:
+    made = document
+    for path in sorted(paths, key=repr, reverse=True):
+        made = changed(made, path, wrong)
+    outcome = play(made)
+    if outcome.completion is None:
+        return
+    usage = outcome.completion.usage
+    left = usage_fields(usage)[name]
+    what = "removed" if wrong is GONE else f"= {wrong!r}"
+    require(
+        left is None or left == split(usage, name),
+        f"{name} is unknown when the answer does not say it",
+        expected=None,
+        got=f"{left} with {', '.join(map(spelled, paths))} {what}",
+        change=_INVENTED,
+        sample=sample.name,
+    )
+
+
+def check_finish(sample: Sample, document: Any, play: Play) -> None:
+    """The finish reason comes from a word of the document, and goes with it."""
+    reason = play(document).answer.finish_reason
+    if reason is None:
+        return
+    words = [path for path, item in leaves(document) if isinstance(item, str)]
+    fed = [path for path in words if play(changed(document, path, UNKNOWN_WORD)).answer.finish_reason != reason]
+    change = "map the vendor's own words in a table; everything else is None"
+    require(
+        fed,
+        "the finish reason is the vendor's",
+        expected="a word that stands in the answer",
+        got=f"{reason!r}, whatever the answer says",
+        change=change,
+        sample=sample.name,
+    )
+    for wrong in (GONE, None, "", UNKNOWN_WORD, 7, []):
+        made = document
+        for path in sorted(fed, key=repr, reverse=True):
+            made = changed(made, path, wrong)
+        outcome = play(made)
+        what = "removed" if wrong is GONE else f"= {wrong!r}"
+        check_sound(outcome, f"{', '.join(map(spelled, fed))} {what}", sample, json.dumps(document))
+        got = outcome.completion.finish_reason if outcome.completion else None
+        require(
+            got is None,
+            "a finish reason is never made up",
+            expected=None,
+            got=f"{got!r} with {', '.join(map(spelled, fed))} {what}",
+            change=change,
+            sample=sample.name,
+        )
+
+
+_NULLS = ("None", "null", "True", "[]", "{}", "nan")
+
+
+def check_sound(outcome: Outcome, what: str, sample: Sample | None, known: str) -> None:
+    """A result or a failure of ours, with values of the right types; null never becomes text."""
+    name = sample.name if sample else None
+    if outcome.crash:
+        fail(
+            f"{what}: a result or a failure, never an exception",
+            expected='a result, or Failure("bad_response", reason)',
+            got=outcome.crash,
+            change="look at the type before you look inside: isinstance(x, dict), .get(...), wire.text_or_none(x)",
+            sample=name,
+        )
+    answer = outcome.answer
+    texts = {
+        "text": answer.text,
+        "reasoning": answer.reasoning,
+        **{f"tool_calls[{n}].arguments": c.arguments for n, c in enumerate(answer.tool_calls)},
+    }
+    for field, text in texts.items():
+        require(
+            isinstance(text, str),
+            f"{what}: {field} is text",
+            expected="a str",
+            got=text,
+            change="keep what is no text out of it",
+            sample=name,
+        )
+        turned = text in _NULLS and field != "tool_calls" and not field.endswith("arguments") and json.dumps(text) not in known
+        require(
+            not turned,
+            f"{what}: nothing becomes text that is none",
+            expected="no text",
+            got=f"{field}={text!r}",
+            change="use wire.text_or_none(x) in place of str(x)",
+            sample=name,
+        )
+    for field in ("id", "request_id", "model"):
+        value = getattr(answer, field)
+        require(
+            value is None or isinstance(value, str),
+            f"{what}: {field} is text or None",
+            expected="a str or None",
+            got=value,
+            sample=name,
+            change="use wire.text_or_none(x)",
+        )
+        require(
+            value not in ("None", "null"),
+            f"{what}: {field} is never null as text",
+            expected=None,
+            got=value,
+            sample=name,
+            change="use wire.text_or_none(x) in place of str(x)",
+        )
+    for call in answer.tool_calls:
+        good = all(isinstance(value, str) for value in (call.id, call.name, call.arguments))
+        require(
+            good,
+            f"{what}: a tool call is made of texts",
+            expected="id, name and arguments as str",
+            got=call,
+            sample=name,
+            change="leave out what is no call",
+        )
+    for field, count in usage_fields(answer.usage).items():
+        require(
+            count is None or (type(count) is int and count >= 0),
+            f"{what}: {field} is a count or None",
+            expected="an int of at least 0, or None",
+            got=count,
+            change="use wire.usage_from(...), which takes counts only",
+            sample=name,
+        )
+

@@ -1,0 +1,37 @@
+"""The four built-in providers keep every promise of the contract that strangers' providers are held to."""
+
+from __future__ import annotations
+
+from cnroute.testing import ProviderContract
+from tests.conformance.wire_samples import samples
+
+
+class TestDashScope(ProviderContract):
+    provider = "dashscope"
+    model = "qwen-plus"
+    samples = samples("dashscope")
+    supports_tools = True
+    supports_reasoning = True
+
+
+class TestMiniMaxV2(ProviderContract):
+    provider = "minimax-v2"
+    model = "MiniMax-M2.1"
+    samples = samples("minimax-v2")
+    supports_tools = True
+    supports_reasoning = True
+
+
+class TestMiniMaxPro(ProviderContract):
+    provider = "minimax-pro"
+    model = "abab6.5s-chat"
+    samples = samples("minimax-pro")
+    supports_tools = True
+    supports_knowledge_base = True
+
+
+class TestMiniMaxLegacy(ProviderContract):
+    provider = "minimax-legacy"
+    model = "abab5.5-chat"
+    samples = samples("minimax-legacy")
+    supports_knowledge_base = True
