@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 import attrs
 from harness import prove, samples, script, subjects
-from harness.rounds import Ratio, Size, compare, repeated, seconds
+from harness.rounds import Ratio, Size, compare, repeated, seconds, slope
 from harness.script import Figure
 from harness.subjects import MemoryTransport
 from harness.vendor import Vendor
@@ -28,12 +28,14 @@ DIALECT = samples.MINIMAX
 NOWHERE = "http://127.0.0.1:1"
 FEW, MANY = 2, 200
 PLUGINS = (3, 50)
-# Characters, and chunks: the ends of both halves of each range.
-PROMPTS = (100, 50_000, 100_000)
-ANSWERS = (100, 50_000, 100_000)
-CHUNKS = (200, 10_000, 20_000)
+# Characters, and chunks: the shortest, and what is added for the middle and for the longest.
+PROMPTS = (100, 50_000, 99_900)
+ANSWERS = (100, 50_000, 99_900)
+CHUNKS = (200, 9_900, 19_800)
 
-Subject = Callable[[int], object]
+Ends = tuple[int, int, int]
+# JSON alone, and a routed call, for so many characters or chunks.
+Pair = tuple[Callable[[int], object], Callable[[int], object]]
 
 
 def measure(size: Size, vendor: Vendor) -> list[Figure]:
@@ -43,9 +45,9 @@ def measure(size: Size, vendor: Vendor) -> list[Figure]:
         _deployments(size, "200 deployments against 2, a route of two", in_route=False),
         _deployments(size, "200 deployments against 2, all in the route", in_route=True),
         _plugins(size),
-        *_lengths("prompt character", PROMPTS, _prompt(), small, "character"),
-        *_lengths("answer character", ANSWERS, _answer(), small, "character"),
-        *_lengths("chunk of a stream", CHUNKS, _stream(), small, "chunks"),
+        *_lengths("prompt character", PROMPTS, _prompt, small, "character"),
+        *_lengths("answer character", ANSWERS, _answer, small, "character"),
+        *_lengths("chunk of a stream", CHUNKS, _stream, small, "chunks"),
     ]
 
 
@@ -83,7 +85,7 @@ def _routed(answer: bytes = b"", pieces: tuple[bytes, ...] = ()) -> cnroute.Rout
     return cnroute.Router([subjects.deployment("one", DIALECT, NOWHERE)], {"chat": ["one"]}, transport=transport)
 
 
-def _prompt() -> tuple[Subject, Subject]:
+def _prompt(lengths: Ends) -> Pair:
     router = _routed(samples.answer(DIALECT))
     answer = samples.answer(DIALECT)
 
@@ -94,8 +96,8 @@ def _prompt() -> tuple[Subject, Subject]:
     return alone, functools.partial(subjects.text_of, router)
 
 
-def _answer() -> tuple[Subject, Subject]:
-    routers = {length: _routed(samples.answer(DIALECT, length)) for length in ANSWERS}
+def _answer(lengths: Ends) -> Pair:
+    routers = {length: _routed(samples.answer(DIALECT, length)) for length in lengths}
 
     def alone(length: int) -> None:
         json.dumps(samples.request(DIALECT)).encode()
@@ -104,8 +106,8 @@ def _answer() -> tuple[Subject, Subject]:
     return alone, lambda length: subjects.text_of(routers[length])
 
 
-def _stream() -> tuple[Subject, Subject]:
-    events = {count: tuple(samples.events(DIALECT, count)) for count in CHUNKS}
+def _stream(counts: Ends) -> Pair:
+    events = {count: tuple(samples.events(DIALECT, count)) for count in counts}
     routers = {count: _routed(pieces=pieces) for count, pieces in events.items()}
 
     def alone(count: int) -> None:
@@ -115,22 +117,21 @@ def _stream() -> tuple[Subject, Subject]:
     return alone, lambda count: subjects.stream_of(routers[count])
 
 
-def _lengths(what: str, ends: tuple[int, int, int], pair: tuple[Subject, Subject], size: Size, gate: str) -> list[Figure]:
+def _lengths(what: str, full: Ends, pair_of: Callable[[Ends], Pair], size: Size, gate: str) -> list[Figure]:
     """The slope against that of JSON alone over the whole range, and how straight the line is."""
-    low, middle, high = ends
+    low, middle, high = ends = (full[0], *(full[0] + size.some(end) for end in full[1:]))
     works = {
         f"{name} {end}": repeated(functools.partial(subject, end))
-        for name, subject in zip(("json", "cnroute"), pair, strict=True)
+        for name, subject in zip(("json", "cnroute"), pair_of(ends), strict=True)
         for end in ends
     }
     found = seconds(works, size, 1, warm_up=1)
 
-    def slope(name: str, start: int, end: int) -> list[float]:
-        both = zip(found[f"{name} {start}"], found[f"{name} {end}"], strict=True)
-        return [(more - less) / (end - start) for less, more in both]
+    def between(name: str, start: int, end: int) -> list[float]:
+        return slope(found[f"{name} {start}"], found[f"{name} {end}"], end - start)
 
-    against = Ratio.of(slope("cnroute", low, high), slope("json", low, high))
-    straight = Ratio.of(slope("cnroute", middle, high), slope("cnroute", low, middle))
+    against = Ratio.of(between("cnroute", low, high), between("json", low, high))
+    straight = Ratio.of(between("cnroute", middle, high), between("cnroute", low, middle))
     spread = f"quartiles {straight.low:.2f} to {straight.high:.2f}"
     each = f"{1000 * against.microseconds:.1f} of {1000 * against.base:.1f} ns; quartiles {against.low:.2f} to {against.high:.2f}"
     return [

@@ -13,7 +13,7 @@ import json
 import sys
 
 from harness import prove, samples, script, subjects
-from harness.rounds import Size, compare, repeated, slopes
+from harness.rounds import Size, against, compare, repeated, slopes
 from harness.script import Figure
 from harness.subjects import MemoryTransport
 from harness.vendor import Vendor
@@ -67,13 +67,11 @@ def _chunks(size: Size, dialect: str) -> list[Figure]:
         }
         for count, router in routers.items():
             prove.same_text({"cnroute": functools.partial(subjects.stream_of, router)}, samples.said(count))
-        ratio = slopes(
-            {
-                "json": functools.partial(json_of_events, lines),
-                "cnroute": lambda count, routers=routers: subjects.stream_of(routers[count]),
-            },
-            "json", size, SHORT, LONG,
-        )["cnroute"]
+        works = {
+            "json": functools.partial(json_of_events, lines),
+            "cnroute": lambda count, routers=routers: subjects.stream_of(routers[count]),
+        }
+        ratio = against("json", slopes(works, size, SHORT, LONG))["cnroute"]
         figures.append(Figure.of(f"chunk in memory, {dialect}, {name}", ratio, None, "x JSON"))
     return figures
 

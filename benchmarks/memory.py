@@ -47,7 +47,6 @@ with cnroute.Router([cnroute.Deployment("one", {dialect!r}, "MiniMax-Text-01", a
 
 def measure(size: Size, vendor: Vendor) -> list[Figure]:
     """At rest, then growing."""
-    tiny = size.warm_up < 10
     names = {"endpoint": vendor.endpoint("plain", samples.MINIMAX), "base": vendor.base("plain"), "dialect": samples.MINIMAX}
     called = {name: _resident(work.format(**names)) for name, work in _A_CALL.items()}
     imported = {"urllib3": _resident(_URLLIB3), "cnroute": _resident(_CNROUTE)}
@@ -56,11 +55,10 @@ def measure(size: Size, vendor: Vendor) -> list[Figure]:
         _against("memory after the import", imported, bare, None),
         _against("memory after a first call", called, bare, "memory"),
     ]
-    factor = 0.002 if tiny else 1.0
     return [
         *figures,
-        _growth(vendor, "plain", subjects.text_of, "calls", round(CALLS * factor), "memory growth"),
-        _growth(vendor, f"burst-{EVENTS}", subjects.stream_of, f"streams of {EVENTS} chunks", round(STREAMS * factor), None),
+        _growth(vendor, "plain", subjects.text_of, "calls", size.some(CALLS), "memory growth"),
+        _growth(vendor, f"burst-{EVENTS}", subjects.stream_of, f"streams of {EVENTS} chunks", size.some(STREAMS), None),
     ]
 
 

@@ -15,7 +15,7 @@ import time
 
 import attrs
 from harness import prove, samples, script, subjects
-from harness.rounds import Size, slopes
+from harness.rounds import Size, against, slopes
 from harness.script import Figure
 from harness.vendor import Vendor
 from harness.yardstick import Urllib3
@@ -48,7 +48,7 @@ def _slope(size: Size, vendor: Vendor, dialect: str, kind: str, form: str, short
         for count in (short, long):
             prove.same_text({name: functools.partial(work, count) for name, work in works.items()}, samples.said(count))
         prove.keeps_connection({name: functools.partial(work, short) for name, work in works.items()}, vendor)
-        ratio = slopes(works, "urllib3", size, short, long, times)["cnroute"]
+        ratio = against("urllib3", slopes(works, size, short, long, times))["cnroute"]
     if not size.fast:
         return Figure.of(f"chunk, {kind}, {dialect}", ratio, f"chunk {kind}")
     figure = Figure.of(f"chunk, {kind}, {dialect}, fast", ratio, f"chunk {kind} fast")

@@ -8,6 +8,7 @@ Rules of this file (design page on performance, section 5)
 
 from __future__ import annotations
 
+import functools
 import gc
 import statistics
 import time
@@ -23,20 +24,26 @@ Work = Callable[[int], object]
 class Size:
     """How much is measured. `calls` in a block; scripts take a part or a multiple of it for other work.
 
-    `fast`: this process measures the extra of that name; in others orjson cannot be imported.
+    `part` shrinks what is long or many. `fast`: this process measures the extra of that name; in others orjson cannot
+    be imported.
     """
 
     blocks: int = 25
     calls: int = 25
     warm_up: int = 300
+    part: float = 1.0
     fast: bool = False
+
+    def some(self, many: int) -> int:
+        """So many, or the part of it that is asked for, at least 1."""
+        return max(1, round(many * self.part))
 
     def times(self, factor: float) -> int:
         """A multiple of `calls`, at least 1."""
         return max(1, round(self.calls * factor))
 
 
-FULL, TINY = Size(), Size(3, 2, 2)
+FULL, TINY = Size(), Size(3, 2, 2, 0.004)
 
 
 @attrs.frozen
@@ -86,26 +93,27 @@ def seconds(subjects: Mapping[str, Work], size: Size, times: int, warm_up: int |
     return found
 
 
-def compare(subjects: Mapping[str, Work], base: str, size: Size, times: int, warm_up: int | None = None) -> dict[str, Ratio]:
+def against(base: str, found: Mapping[str, list[float]]) -> dict[str, Ratio]:
     """Every subject against `base`, which is one of them."""
-    found = seconds(subjects, size, times, warm_up)
     return {name: Ratio.of(values, found[base]) for name, values in found.items() if name != base}
 
 
+def compare(subjects: Mapping[str, Work], base: str, size: Size, times: int) -> dict[str, Ratio]:
+    """What a call of each subject costs, against `base`."""
+    return against(base, seconds(subjects, size, times))
+
+
 def slopes(
-    subjects: Mapping[str, Callable[[int], object]], base: str, size: Size, short: int, long: int, times: int = 1
-) -> dict[str, Ratio]:
-    """Every subject against `base` by what each further unit costs: work of `long` less work of `short` units."""
-    ends = (short, long)
+    subjects: Mapping[str, Callable[[int], object]], size: Size, short: int, long: int, times: int = 1
+) -> dict[str, list[float]]:
+    """The CPU seconds of each further unit in each block: work of `long` less work of `short` units."""
     both = {
-        f"{name} {end}": (lambda count, work=work, end=end: [work(end) for _ in range(count)])
-        for name, work in subjects.items()
-        for end in ends
+        f"{name} {end}": repeated(functools.partial(work, end)) for name, work in subjects.items() for end in (short, long)
     }
     found = seconds(both, size, times, warm_up=min(3, size.warm_up))
-    units = long - short
-    slope = {
-        name: [(more - less) / units for less, more in zip(found[f"{name} {short}"], found[f"{name} {long}"], strict=True)]
-        for name in subjects
-    }
-    return {name: Ratio.of(values, slope[base]) for name, values in slope.items() if name != base}
+    return {name: slope(found[f"{name} {short}"], found[f"{name} {long}"], long - short) for name in subjects}
+
+
+def slope(less: list[float], more: list[float], units: int) -> list[float]:
+    """What each of the further units cost, block by block."""
+    return [(high - low) / units for low, high in zip(less, more, strict=True)]

@@ -23,6 +23,7 @@ from typing import Any
 
 import attrs
 
+import cnroute
 from harness.gates import BY_KEY
 from harness.rounds import FULL, TINY, Ratio, Size
 from harness.vendor import Vendor
@@ -74,6 +75,10 @@ class Merged:
         return {**attrs.asdict(self.figure), "value": self.value, "values": self.values, "verdict": self.verdict}
 
 
+VERSIONS = (
+    "cnroute", "urllib3", "attrs", "pluggy", "cattrs", "structlog", "orjson",
+    "litellm", "openai", "dashscope", "any-llm-sdk", "pydantic-ai-slim", "httpx", "requests", "aiohttp",
+)
 HEADINGS = ("figure", "median", "unit", "spread", "must", "proud", "verdict", "last run")
 
 
@@ -93,15 +98,14 @@ def machine() -> str:
     except (OSError, StopIteration):
         model = platform.processor()
     load = "/".join(f"{value:.1f}" for value in os.getloadavg()) if hasattr(os, "getloadavg") else "unknown"
-    names = ("cnroute", "urllib3", "attrs", "pluggy", "cattrs", "structlog", "orjson")
-    known = " ".join(f"{name} {version}" for name in names if (version := version_of(name)))
+    known = " ".join(f"{name} {version}" for name in VERSIONS if (version := version_of(name)))
     return f"{os.cpu_count()} cores ({model}), load {load}, Python {platform.python_version()}, {known}"
 
 
 def version_of(name: str) -> str | None:
-    """The installed version of a distribution."""
+    """The version of a distribution; of cnroute that which is measured, installed or not."""
     try:
-        return importlib.metadata.version(name)
+        return importlib.metadata.version(name) if name != "cnroute" else cnroute.__version__
     except importlib.metadata.PackageNotFoundError:
         return None
 
@@ -115,7 +119,7 @@ def merge(runs: Iterable[Iterable[Mapping[str, Any]]]) -> list[Merged]:
     return [Merged(figures[-1], tuple(figure.value for figure in figures)) for figures in found.values()]
 
 
-def options(question: str, arguments: Sequence[str] | None, runs: int) -> argparse.Namespace:
+def options(question: str, arguments: Sequence[str], runs: int) -> argparse.Namespace:
     """What the command line asks for."""
     parser = argparse.ArgumentParser(description=question, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=runs, help="processes; the figure is the median of them (%(default)s)")
@@ -130,9 +134,13 @@ def options(question: str, arguments: Sequence[str] | None, runs: int) -> argpar
 
 def main(
     question: str | None, measure: Callable[[Size, Vendor], list[Figure]], codecs: Sequence[str] = ("stdlib",), runs: int = 5,
-    arguments: Sequence[str] | None = None,
+    words: Sequence[str] = (),
 ) -> int:
-    """Run `measure` in processes of its own; 1 when `--check` finds a broken gate."""
+    """Run `measure` in processes of its own; 1 when `--check` finds a broken gate.
+
+    `words` stand before the options on the command line, and are handed on.
+    """
+    arguments = sys.argv[1 + len(words) :]
     asked = options(question or "", arguments, runs)
     size = TINY if asked.tiny else attrs.evolve(FULL, blocks=asked.blocks)
     if asked.once:
@@ -141,7 +149,7 @@ def main(
         return 0
     print((question or "").partition("\n")[0])
     with Vendor() as vendor:
-        runs = [_process(asked, vendor, codec) for _ in range(asked.runs) for codec in codecs]
+        runs = [_process([*words, *_handed_on(asked, vendor, codec)], codec) for _ in range(asked.runs) for codec in codecs]
     merged = merge(runs)
     report(merged, asked.json)
     return 1 if asked.check and any(each.verdict == "BROKEN" for each in merged) else 0
@@ -155,13 +163,16 @@ def report(merged: Sequence[Merged], file: Path | None) -> None:
         file.write_text(json.dumps(document, ensure_ascii=False, indent=1) + "\n", "utf-8")
 
 
-def _process(asked: argparse.Namespace, vendor: Vendor, codec: str) -> list[dict[str, Any]]:
+def _handed_on(asked: argparse.Namespace, vendor: Vendor, codec: str) -> list[str]:
+    return ["--once", vendor.url, "--codec", codec, "--blocks", str(asked.blocks), *(["--tiny"] if asked.tiny else [])]
+
+
+def _process(given: Sequence[str], codec: str) -> list[dict[str, Any]]:
     """One run in a process of its own."""
-    given = ["--once", vendor.url, "--codec", codec, "--blocks", str(asked.blocks), *(["--tiny"] if asked.tiny else [])]
     blocked = [] if codec == "fast" else ["-c", _WITHOUT_ORJSON]
     command = [sys.executable, *blocked, sys.argv[0], *given]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    figures: list[dict[str, Any]] = json.loads(done.stdout)
+    figures: list[dict[str, Any]] = json.loads(done.stdout.splitlines()[-1])
     return figures
 
 
