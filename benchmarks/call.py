@@ -35,7 +35,7 @@ def _measured(size: Size, vendor: Vendor, dialect: str) -> list[Figure]:
             "ordered": functools.partial(subjects.text_of, ordered),
         }
         prove.same_text(all_of, samples.text())
-        prove.keeps_connection(all_of, vendor)
+        prove.keeps_connection(all_of, vendor, size)
         works = {name: repeated(work) for name, work in all_of.items()}
         quiet = compare(works, "urllib3", size, size.calls)
         del works["ordered"]

@@ -1,144 +1,86 @@
-"""How many Python calls does a routed call cost, and each line of a stream, with 1 and with 50 plugins installed?
+"""How many Python calls does a routed call cost, and each line of a stream; how much memory, how many modules?
 
-Counted with `sys.setprofile` over the real router and an in-memory transport: no kernel, no network, no clock, so
-the figures are the same on every run. `python benchmarks/counts.py` prints them beside the recorded ones and fails when
-one has grown by more than 5 %; `--record` writes them into counts.json.
+Counted with `sys.setprofile` and `tracemalloc` over the real router and an in-memory transport: no kernel, no network, no
+clock, so the figures are the same on every run and on every machine with this Python. JSON is the standard library's.
+`python benchmarks/counts.py` prints them beside the recorded ones and fails when one has grown by more than it may;
+`--record` writes them into counts.json.
+
+What must not grow has several columns: with 1 and 50 plugins, with 2 and 200 deployments, with a short and a long text.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
+import subprocess
 import sys
-from collections.abc import Callable
+import tracemalloc
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+if "cnroute" not in sys.modules:
+    sys.modules["orjson"] = None  # type: ignore[assignment] # the figures are those of a plain installation
+
+from harness import samples, subjects
+from harness.subjects import MemoryTransport
+
 import cnroute
-from cnroute.http import Headers
 
 RECORD = Path(__file__).with_name("counts.json")
-ALLOWED = 1.05
+# Python calls may grow by 5 %. Memory and modules depend a little on the versions of the libraries.
+ALLOWED, ALLOWED_ELSE = 1.05, 1.15
 PLUGINS = (1, 50)
+DEPLOYMENTS = (2, 200)
+LENGTHS = (100, 100_000)
 SHORT, LONG = 20, 120
-MODELS = {"dashscope": "qwen-plus", "minimax-v2": "MiniMax-Text-01"}
-SSE = Headers({"Content-Type": "text/event-stream"})
-JSON = Headers({"Content-Type": "application/json"})
+LONGER = (400, 800)
+# A router remembers the last 1,000 calls of a deployment.
+FULL, KEPT = 1_050, 100
+DIALECTS = (samples.DASHSCOPE, samples.MINIMAX)
+NOWHERE = "http://127.0.0.1:1"
+
+Figures = dict[str, dict[str, float]]
 
 
-class Stream:
-    """A body whose pieces are in memory, one a read."""
-
-    status = 200
-    headers = SSE
-
-    def __init__(self, pieces: list[bytes]) -> None:
-        self.read = iter([*pieces, b""]).__next__
-
-    def close(self) -> None:
-        """Nothing is held."""
+# -- what is counted -----------------------------------------------------------------------------------------------
 
 
-class Transport:
-    """Answers every request with the same bytes."""
-
-    def __init__(self, body: bytes, pieces: list[bytes]) -> None:
-        self._body = body
-        self._pieces = pieces
-
-    def send(self, request: cnroute.HttpRequest, deadline: cnroute.Deadline) -> cnroute.HttpResponse:
-        """The whole answer."""
-        return cnroute.HttpResponse(200, JSON, self._body)
-
-    def open(self, request: cnroute.HttpRequest, deadline: cnroute.Deadline) -> Stream:
-        """The answer as a stream."""
-        return Stream(self._pieces)
-
-    def close(self) -> None:
-        """Nothing is held."""
+def router(dialect: str, transport: MemoryTransport, plugins: int = 1, deployments: int = 1, **more: Any) -> cnroute.Router:
+    """A router over so many deployments and other plugins; the route `chat` has the first deployment, or `targets`."""
+    given = [subjects.deployment(f"d{number}", dialect, NOWHERE) for number in range(deployments)]
+    route = cnroute.Route(policy=more.pop("policy", "ordered"), targets=more.pop("targets", ["d0"]))
+    return cnroute.Router(given, {"chat": route}, plugins=subjects.host(plugins - 1), transport=transport, **more)
 
 
-class Toy:
-    """A provider that is installed and never asked."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    @cnroute.hookimpl
-    def describe_provider(self) -> cnroute.ProviderInfo:
-        """Say its name."""
-        return cnroute.ProviderInfo(self._name, "https://toy.example/v1")
-
-    @cnroute.hookimpl
-    def build_request(self, request: Any, deployment: Any, stream: bool) -> Any:
-        """Never asked."""
-        raise AssertionError(self._name)
-
-    @cnroute.hookimpl
-    def map_error(self, response: Any, deployment: Any) -> Any:
-        """Never asked."""
-        raise AssertionError(self._name)
-
-    @cnroute.hookimpl
-    def parse_response(self, response: Any, deployment: Any) -> Any:
-        """Never asked."""
-        raise AssertionError(self._name)
-
-    @cnroute.hookimpl
-    def parse_stream_line(self, line: str, state: Any, deployment: Any) -> Any:
-        """Never asked."""
-        raise AssertionError(self._name)
+def answering(dialect: str, characters: int = samples.CHARACTERS) -> MemoryTransport:
+    """A vendor with one plain answer."""
+    return MemoryTransport(samples.answer(dialect, characters))
 
 
-def router(provider: str, plugins: int, transport: Transport) -> cnroute.Router:
-    """A router with one deployment and `plugins` providers, the one that is used included."""
-    host = cnroute.PluginHost(autoload=False)
-    for number in range(plugins - 1):
-        host.register(Toy(f"toy-{number}"))
-    deployment = cnroute.Deployment("one", provider, MODELS[provider], api_key="sk-counts")
-    return cnroute.Router([deployment], {"chat": ["one"]}, plugins=host, transport=transport)
+def streaming(dialect: str, chunks: int, together: bool = False) -> MemoryTransport:
+    """A vendor with one stream, each event in a read of its own, or all in one."""
+    pieces = list(samples.events(dialect, chunks))
+    return MemoryTransport(pieces=[b"".join(pieces)] if together else pieces)
 
 
-def v2_frame(**choice: Any) -> bytes:
-    """A line of a chatcompletion_v2 stream with its blank line."""
-    choices = [{"index": 0, **choice}]
-    frame = {"id": "04", "choices": choices, "created": 1, "model": "MiniMax-Text-01", "object": "chat.completion.chunk"}
-    return b"data: " + json.dumps(frame).encode() + b"\n\n"
+class Failing(MemoryTransport):
+    """In memory, a vendor whose deployment `d0` refuses."""
+
+    def bind(self, deployment: cnroute.Deployment) -> MemoryTransport:
+        """The transport of one deployment."""
+        dialect = deployment.provider
+        return MemoryTransport(samples.refusal(dialect) if deployment.name == "d0" else samples.answer(dialect))
 
 
-def dashscope_frame(text: str, finish: str) -> bytes:
-    """An event of a DashScope stream."""
-    frame = {
-        "output": {"choices": [{"message": {"content": text, "role": "assistant"}, "finish_reason": finish}]},
-        "usage": {"total_tokens": 9, "input_tokens": 2, "output_tokens": 7}, "request_id": "r",
-    }
-    return b"id:1\nevent:result\n:HTTP_STATUS/200\ndata:" + json.dumps(frame).encode() + b"\n\n"
-
-
-def pieces(provider: str, chunks: int) -> list[bytes]:
-    """A stream of `chunks` contents, each in a read of its own."""
-    if provider == "dashscope":
-        return [*[dashscope_frame("字", "null")] * chunks, dashscope_frame("", "stop")]
-    content = v2_frame(delta={"content": "字", "role": "assistant"})
-    return [*[content] * chunks, v2_frame(delta={}, finish_reason="stop")]
-
-
-def body(provider: str) -> bytes:
-    """A plain answer."""
-    message = {"role": "assistant", "content": "你好!今天我能帮你什么?"}
-    choices = [{"index": 0, "finish_reason": "stop", "message": message}]
-    if provider == "dashscope":
-        usage = {"total_tokens": 9, "input_tokens": 2, "output_tokens": 7}
-        return json.dumps({"output": {"choices": choices}, "usage": usage, "request_id": "r"}).encode()
-    usage = {"total_tokens": 9, "prompt_tokens": 2, "completion_tokens": 7}
-    good = {"status_code": 0, "status_msg": ""}
-    return json.dumps({"id": "04", "choices": choices, "usage": usage, "base_resp": good}).encode()
+# -- how it is counted ---------------------------------------------------------------------------------------------
 
 
 def calls_of(work: Callable[[], object]) -> int:
-    """How many Python functions run (or generators go on) in `work`; the smallest of three, after a warm-up."""
+    """How many Python functions run (or generators go on) in `work`; the smaller of two, after a warm-up."""
     counts = []
-    for _ in range(4):
+    for _ in range(3):
         count = 0
 
         def note(frame: Any, event: str, argument: Any) -> None:
@@ -154,64 +96,170 @@ def calls_of(work: Callable[[], object]) -> int:
     return min(counts[1:])
 
 
-def call_cost(provider: str, plugins: int) -> int:
-    """Python calls of one plain routed call."""
-    with router(provider, plugins, Transport(body(provider), [])) as made:
-        assert made.chat("你好", model="chat").text
-        return calls_of(lambda: made.chat("你好", model="chat"))
+def peak_of(work: Callable[[], object]) -> int:
+    """The most bytes that Python holds during `work` beyond what it held before; the smaller of two."""
+    work()
+    peaks = []
+    for _ in range(2):
+        gc.collect()
+        tracemalloc.start()
+        try:
+            before, _ = tracemalloc.get_traced_memory()
+            work()
+            peaks.append(tracemalloc.get_traced_memory()[1] - before)
+        finally:
+            tracemalloc.stop()
+    return min(peaks)
 
 
-def line_cost(provider: str, plugins: int) -> float:
-    """Python calls for each line with content, from the bytes to the caller's loop, when each comes in a read of its own."""
-    return _line_cost(provider, plugins, list)
+def kept_of(work: Callable[[], object]) -> int:
+    """The blocks of memory that each of many calls leaves behind, when every bounded memory is full."""
+    for _ in range(FULL):
+        work()
+    gc.collect()
+    before = sys.getallocatedblocks()
+    for _ in range(KEPT):
+        work()
+    gc.collect()
+    return round((sys.getallocatedblocks() - before) / KEPT)
 
 
-def burst_cost(provider: str, plugins: int) -> float:
-    """The same when all lines come in one read."""
-    return _line_cost(provider, plugins, lambda parts: [b"".join(parts)])
+def asked(made: cnroute.Router, characters: int = samples.CHARACTERS) -> Callable[[], str]:
+    """A call through a router that is kept, proven once."""
+    assert subjects.text_of(made, characters)
+    return lambda: subjects.text_of(made, characters)
 
 
-def _line_cost(provider: str, plugins: int, cut: Callable[[list[bytes]], list[bytes]]) -> float:
-    costs = []
-    for chunks in (SHORT, LONG):
-        with router(provider, plugins, Transport(b"", cut(pieces(provider, chunks)))) as made:
-
-            def consume(made: cnroute.Router = made) -> str:
-                with made.stream("你好", model="chat") as stream:
-                    return "".join([delta.text for delta in stream])
-
-            assert consume() == "字" * chunks
-            costs.append(calls_of(consume))
-    return (costs[1] - costs[0]) / (LONG - SHORT)
+def read(made: cnroute.Router, chunks: int) -> Callable[[], str]:
+    """A stream through a router that is kept, proven once."""
+    assert subjects.stream_of(made) == samples.said(chunks)
+    return lambda: subjects.stream_of(made)
 
 
-def measure() -> dict[str, dict[str, float]]:
-    """Every figure, as `{"call dashscope": {"1": ..., "50": ...}}`."""
+def _columns(values: Iterable[int], cost: Callable[[int], float]) -> dict[str, float]:
+    return {str(value): cost(value) for value in values}
+
+
+# -- the figures ---------------------------------------------------------------------------------------------------
+
+
+def calls(dialect: str) -> Figures:
+    """Python calls of a plain call, by what it must not depend on, and of its dearer kinds."""
     return {
-        f"{name} {provider}": {str(plugins): cost(provider, plugins) for plugins in PLUGINS}
-        for name, cost in (("call", call_cost), ("line", line_cost), ("line in a burst", burst_cost))
-        for provider in MODELS
+        f"call {dialect}": _columns(PLUGINS, lambda count: calls_of(asked(router(dialect, answering(dialect), count)))),
+        f"call, deployments {dialect}": _columns(
+            DEPLOYMENTS, lambda count: calls_of(asked(router(dialect, answering(dialect), deployments=count)))
+        ),
+        f"call, prompt {dialect}": _columns(
+            LENGTHS, lambda length: calls_of(asked(router(dialect, answering(dialect)), length))
+        ),
+        f"call, answer {dialect}": _columns(LENGTHS, lambda length: calls_of(asked(router(dialect, answering(dialect, length))))),
+        f"call, cheapest of two {dialect}": {"": calls_of(asked(_two(dialect, answering(dialect), "cheapest")))},
+        f"call, failed over {dialect}": {"": calls_of(asked(_two(dialect, Failing(), "ordered")))},
+        f"call, each further candidate {dialect}": {"": _each_candidate(dialect)},
     }
 
 
-def recorded() -> dict[str, dict[str, float]]:
+def _two(dialect: str, transport: MemoryTransport, policy: str) -> cnroute.Router:
+    return router(dialect, transport, deployments=2, targets=["d0", "d1"], policy=policy, breaker=None)
+
+
+def _each_candidate(dialect: str) -> float:
+    """Of an ordered route of 200 against one of 2."""
+    less, more = (
+        calls_of(asked(router(dialect, answering(dialect), deployments=count, targets=[f"d{number}" for number in range(count)])))
+        for count in DEPLOYMENTS
+    )
+    return round((more - less) / (DEPLOYMENTS[1] - DEPLOYMENTS[0]), 2)
+
+
+def lines(dialect: str) -> Figures:
+    """Python calls of each line with content, from the bytes to the caller's loop."""
+    return {
+        f"line {dialect}": _columns(PLUGINS, lambda count: _each_line(dialect, (SHORT, LONG), plugins=count)),
+        f"line in a burst {dialect}": _columns(PLUGINS, lambda count: _each_line(dialect, (SHORT, LONG), True, count)),
+        f"line in a burst, late {dialect}": {
+            f"{SHORT} to {LONG}": _each_line(dialect, (SHORT, LONG), True),
+            f"{LONGER[0]} to {LONGER[1]}": _each_line(dialect, LONGER, True),
+        },
+    }
+
+
+def _each_line(dialect: str, ends: tuple[int, int], together: bool = False, plugins: int = 1) -> float:
+    short, long = (calls_of(read(router(dialect, streaming(dialect, chunks, together), plugins), chunks)) for chunks in ends)
+    return (long - short) / (ends[1] - ends[0])
+
+
+def memory(dialect: str) -> Figures:
+    """Bytes: the most that a call holds, what stays of it, and what each further chunk of a stream adds."""
+    one = asked(router(dialect, answering(dialect)))
+    short, long = (peak_of(read(router(dialect, streaming(dialect, chunks, True)), chunks)) for chunks in LONGER)
+    return {
+        f"bytes of a call {dialect}": {"": peak_of(one)},
+        f"blocks kept of a call {dialect}": {"": kept_of(one)},
+        f"bytes of a chunk {dialect}": {"": round((long - short) / (LONGER[1] - LONGER[0]), 1)},
+    }
+
+
+def modules() -> Figures:
+    """Modules that are loaded by the import, and by all that a first call needs."""
+    return {
+        "modules of the import": {"": _loaded("import cnroute")},
+        "modules of a first call": {"": _loaded(_FIRST_CALL.format(dialect=samples.MINIMAX))},
+    }
+
+
+_FIRST_CALL = """
+import cnroute
+one = cnroute.Deployment("one", {dialect!r}, "MiniMax-Text-01", api_key="k", base_url="http://127.0.0.1:1")
+with cnroute.Router([one]) as router:
+    try:
+        router.chat("hello", model="one")
+    except cnroute.ConnectionFailedError:
+        pass
+"""
+
+
+def _loaded(work: str) -> int:
+    """How many modules a fresh interpreter has loaded for this."""
+    code = f"import sys; sys.path[:] = {sys.path!r}; before = len(sys.modules)\n{work}\nprint(len(sys.modules) - before)"
+    return int(subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True).stdout)
+
+
+def measure() -> Figures:
+    """Every figure, as `{"call dashscope": {"1": ..., "50": ...}}`."""
+    found: Figures = {}
+    for dialect in DIALECTS:
+        found |= calls(dialect) | lines(dialect) | memory(dialect)
+    return found | modules()
+
+
+# -- the gate ------------------------------------------------------------------------------------------------------
+
+
+def recorded() -> Figures:
     """The figures in counts.json."""
-    figures: dict[str, dict[str, float]] = json.loads(RECORD.read_text("utf-8"))
+    figures: Figures = json.loads(RECORD.read_text("utf-8"))
     return figures
 
 
-def problems(now: dict[str, dict[str, float]], before: dict[str, dict[str, float]]) -> list[str]:
-    """What has grown: a figure by more than 5 %, or the cost of a line with the number of plugins."""
+def allowed(name: str) -> float:
+    """By how much a figure may have grown."""
+    return ALLOWED_ELSE if name.startswith(("bytes", "blocks", "modules")) else ALLOWED
+
+
+def problems(now: Figures, before: Figures) -> list[str]:
+    """What has grown: a figure by more than it may, or from one column to the next."""
     found = [
-        f"{name} with {plugins} plugins: {value:g}, recorded {before[name][plugins]:g}"
+        f"{name}{column and f' ({column})'}: {value:g}, recorded {before[name][column]:g}"
         for name, values in now.items()
-        for plugins, value in values.items()
-        if value > before[name][plugins] * ALLOWED
+        for column, value in values.items()
+        if value > before[name][column] * allowed(name) + 1e-9
     ]
     return found + [
-        f"{name}: {values['1']:g} with 1 plugin, {values['50']:g} with 50"
+        f"{name} grows: " + ", ".join(f"{value:g} ({column})" for column, value in values.items())
         for name, values in now.items()
-        if name.startswith("line") and values["1"] != values["50"]
+        if len(set(values.values())) > 1
     ]
 
 
@@ -219,14 +267,19 @@ def main() -> int:
     """Print, compare, and record if asked to."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--record", action="store_true", help="write the figures into counts.json")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON and compare nothing")
     options = parser.parse_args()
     now = measure()
+    if options.json:
+        print(json.dumps(now))
+        return 0
     if options.record:
         RECORD.write_text(json.dumps(now, indent=2) + "\n", "utf-8")
     before = recorded()
-    print(f"{'Python calls':<26} {'1 plugin':>9} {'50 plugins':>11} {'recorded':>9}")
+    print(f"{'':<40} {'columns':>14} {'now':>8} {'recorded':>9}")
     for name, values in now.items():
-        print(f"{name:<26} {values['1']:>9g} {values['50']:>11g} {before[name]['50']:>9g}")
+        for column, value in values.items():
+            print(f"{name:<40} {column:>14} {value:>8g} {before[name][column]:>9g}")
     found = problems(now, before)
     print(*found, sep="\n", end="\n" if found else "")
     return 1 if found else 0

@@ -52,7 +52,7 @@ def _failover(size: Size, vendor: Vendor, dialect: str, refusal: str) -> Figure:
             "cnroute": functools.partial(subjects.text_of, router),
         }
         prove.same_text(all_of, samples.text())
-        prove.keeps_connection(all_of, vendor)
+        prove.keeps_connection(all_of, vendor, size)
         works = {name: repeated(work) for name, work in all_of.items()}
         ratio = compare(works, "urllib3", size, size.calls)["cnroute"]
         _expect(router, [refusal, "plain"])

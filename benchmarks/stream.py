@@ -21,10 +21,10 @@ from harness.vendor import Vendor
 from harness.yardstick import Urllib3
 
 DIALECTS = (samples.MINIMAX, samples.DASHSCOPE)
-# The name of a scenario, its short and its long stream, and how many streams a block has.
-BURST = ("burst-{}", 50, 850, 2)
-PACED = ("paced-{}-1000", 5, 65, 2)
-LATE = ("stamped-100-2000", "stamped-100-2000-raw")
+# The name of a scenario, its short stream, by how much the long one is longer, and how many streams a block has.
+BURST = ("burst-{}", 50, 800, 2)
+PACED = ("paced-{}-1000", 5, 60, 2)
+LATE = ("stamped-{}-2000", "stamped-{}-2000-raw")
 
 
 def measure(size: Size, vendor: Vendor) -> list[Figure]:
@@ -37,7 +37,8 @@ def measure(size: Size, vendor: Vendor) -> list[Figure]:
     return figures if size.fast else [*figures, *_latency(size, vendor)]
 
 
-def _slope(size: Size, vendor: Vendor, dialect: str, kind: str, form: str, short: int, long: int, times: int) -> Figure:
+def _slope(size: Size, vendor: Vendor, dialect: str, kind: str, form: str, short: int, more: int, times: int) -> Figure:
+    long = short + size.some(more)
     by_hand = Urllib3()
     deployments = [subjects.deployment(f"{count} events", dialect, vendor.base(form.format(count))) for count in (short, long)]
     with subjects.router(deployments) as router:
@@ -47,7 +48,7 @@ def _slope(size: Size, vendor: Vendor, dialect: str, kind: str, form: str, short
         }
         for count in (short, long):
             prove.same_text({name: functools.partial(work, count) for name, work in works.items()}, samples.said(count))
-        prove.keeps_connection({name: functools.partial(work, short) for name, work in works.items()}, vendor)
+        prove.keeps_connection({name: functools.partial(work, short) for name, work in works.items()}, vendor, size)
         ratio = against("urllib3", slopes(works, size, short, long, times))["cnroute"]
     if not size.fast:
         return Figure.of(f"chunk, {kind}, {dialect}", ratio, f"chunk {kind}")
@@ -59,7 +60,8 @@ def _latency(size: Size, vendor: Vendor) -> list[Figure]:
     """Milliseconds from the vendor's write to the caller's loop; wall time, the one figure that is not CPU."""
     figures = []
     for form, name in zip(LATE, ("chunked", "not chunked"), strict=True):
-        with subjects.router([subjects.deployment("one", samples.MINIMAX, vendor.base(form))]) as router:
+        base = vendor.base(form.format(5 + size.some(100)))
+        with subjects.router([subjects.deployment("one", samples.MINIMAX, base)]) as router:
             late: list[float] = []
             for _ in range(max(1, size.blocks // 8)):
                 with router.stream("你好", model="chat") as stream:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from harness.rounds import Size
 from harness.vendor import Vendor
 
 # Calls over one connection (design page on performance, section 5).
@@ -22,8 +23,9 @@ def same_text(subjects: Mapping[str, Callable[[], str]], wanted: str) -> None:
             raise Unfair(f"{name} returns {len(got)} characters, {len(wanted)} were sent: {got[:60]!r}")
 
 
-def keeps_connection(subjects: Mapping[str, Callable[[], object]], vendor: Vendor, calls: int = CALLS) -> None:
-    """Many calls in a row need at most one new connection. Raises Unfair."""
+def keeps_connection(subjects: Mapping[str, Callable[[], object]], vendor: Vendor, size: Size) -> None:
+    """Many calls in a row (51) need at most one new connection. Raises Unfair."""
+    calls = max(3, size.some(CALLS))
     for name, work in subjects.items():
         before = vendor.connections()
         for _ in range(calls):

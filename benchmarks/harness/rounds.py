@@ -43,7 +43,7 @@ class Size:
         return max(1, round(self.calls * factor))
 
 
-FULL, TINY = Size(), Size(3, 2, 2, 0.004)
+FULL, TINY = Size(), Size(2, 2, 2, 0.004)
 
 
 @attrs.frozen
