@@ -22,9 +22,9 @@ import trustme
 
 from cnroute.deployments import TLS
 from cnroute.emulator import Emulator
+from cnroute.testing.transports.rawserver import Action, Gone, Peer, RawServer, black_hole, fin, hang, plainly, rst, send
 from tests.contract.kit import DIALECTS
 from tests.matrix.rows import Case
-from tests.transports.rawserver import Action, Gone, Peer, RawServer, black_hole, fin, hang, plainly, rst, send
 
 TUNNELS = 16
 

@@ -11,10 +11,10 @@ import pytest
 
 import cnroute
 from cnroute.emulator import Emulator
+from cnroute.testing.transports.rawserver import RawServer
 from cnroute.transports.urllib3 import Urllib3Transport
 from tests.contract.kit import plain_host
 from tests.security.watch import GROUP, KEY, call, deployment
-from tests.transports.rawserver import RawServer
 
 REFUSED = {
     "ftp": "ftp://vendor.example/", "file": "file:///etc/passwd", "no scheme": "vendor.example/v1", "scheme only": "https://",

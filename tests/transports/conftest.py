@@ -17,8 +17,8 @@ from cnroute.deployments import TLS, Deployment
 from cnroute.http import HttpRequest, HttpResponse
 from cnroute.routing.deadline import Deadline
 from cnroute.settings import Limits, Timeouts
+from cnroute.testing.transports.rawserver import Action, RawServer
 from cnroute.transports.urllib3 import BoundTransport, Urllib3Transport, UrllibStream
-from tests.transports.rawserver import Action, RawServer
 
 LIMITS = {"total": 0.6, "connect": 0.2, "first_byte": 0.3, "idle": 0.25, "write": 0.2, "pool": 0.2}
 # For calls that should succeed: a busy machine must not turn them into failures.

@@ -13,8 +13,8 @@ import trustme
 
 from cnroute.errors import CallError
 from cnroute.failures import FailureKind as K
+from cnroute.testing.transports.rawserver import black_hole, chunked, hang, head, plainly, request, send, silent
 from tests.transports.conftest import Connect, Wire, server_context, until
-from tests.transports.rawserver import black_hole, chunked, hang, head, plainly, request, send, silent
 
 LONG = {"total": 9.0, "connect": 9.0, "first_byte": 9.0, "idle": 9.0, "write": 9.0, "pool": 9.0}
 SLACK = 0.2

@@ -18,10 +18,10 @@ import trustme
 from cnroute.deployments import TLS, Deployment
 from cnroute.errors import CallError, ConfigurationError
 from cnroute.failures import FailureKind as K
+from cnroute.testing.transports.rawserver import Peer, black_hole, fin, plainly, request, rst, send, silent
 from cnroute.transports.connecting import is_public
 from cnroute.transports.urllib3 import Urllib3Transport
 from tests.transports.conftest import LIMITS, Connect, server_context, until
-from tests.transports.rawserver import Peer, black_hole, fin, plainly, request, rst, send, silent
 
 CONNECT = LIMITS["connect"]
 SLACK = 0.5

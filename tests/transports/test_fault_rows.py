@@ -14,8 +14,7 @@ import pytest
 
 from cnroute.errors import CallError
 from cnroute.failures import FailureKind as K
-from tests.transports.conftest import LIMITS, Connect
-from tests.transports.rawserver import (
+from cnroute.testing.transports.rawserver import (
     Action,
     chunked,
     drip,
@@ -31,6 +30,7 @@ from tests.transports.rawserver import (
     silent,
     sleep,
 )
+from tests.transports.conftest import LIMITS, Connect
 
 SLACK = 0.5
 QUICK = 0.3

@@ -9,8 +9,8 @@ import pytest
 
 from cnroute.errors import CallError
 from cnroute.failures import FailureKind as K
+from cnroute.testing.transports.rawserver import echo, fin, request, rst, send, sleep
 from tests.transports.conftest import Connect, until
-from tests.transports.rawserver import echo, fin, request, rst, send, sleep
 
 
 @pytest.mark.parametrize("end", [[fin], [sleep(0.05), rst]], ids=["130-fin", "131-rst"])

@@ -10,8 +10,8 @@ import pytest
 
 from cnroute.errors import CallError
 from cnroute.failures import FailureKind as K
+from cnroute.testing.transports.rawserver import chunked, drip, forever, head, request, send, silent, sleep
 from tests.transports.conftest import Connect, Wire, until
-from tests.transports.rawserver import chunked, drip, forever, head, request, send, silent, sleep
 
 OPEN_CHUNKED = chunked(b"data: 1\n\n", end=b"")
 END = b"0\r\n\r\n"

@@ -25,10 +25,7 @@ from cnroute.deployments import Deployment
 from cnroute.errors import CallError, ConfigurationError
 from cnroute.failures import FailureKind as K
 from cnroute.http import HttpRequest, SecretText
-from cnroute.transports import guarded
-from cnroute.transports.urllib3 import Urllib3Transport
-from tests.transports.conftest import LIMITS, Connect, Wire, server_context, until
-from tests.transports.rawserver import (
+from cnroute.testing.transports.rawserver import (
     Peer,
     RawServer,
     chunked,
@@ -42,6 +39,9 @@ from tests.transports.rawserver import (
     silent,
     sleep,
 )
+from cnroute.transports import guarded
+from cnroute.transports.urllib3 import Urllib3Transport
+from tests.transports.conftest import LIMITS, Connect, Wire, server_context, until
 
 # -- another urllib3
 

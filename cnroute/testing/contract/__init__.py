@@ -14,6 +14,8 @@ What is where
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from cnroute.testing.contract.answers import AnswerChecks
 from cnroute.testing.contract.checking import VERSION, Check, ContractBroken, NotApplicable, checks_of, tampered
 from cnroute.testing.contract.data import DataChecks
@@ -40,6 +42,8 @@ class ProviderContract(
     """
 
     __test__ = False
+    contract_kind: ClassVar[str] = "contract"
+    contract_version: ClassVar[int] = VERSION
 
     def __init_subclass__(cls, **keywords: object) -> None:
         super().__init_subclass__(**keywords)
@@ -49,6 +53,11 @@ class ProviderContract(
     def contract_checks(cls) -> dict[str, Check]:
         """The checks of this contract by name."""
         return CHECKS
+
+    @classmethod
+    def contract_notes(cls) -> list[str]:
+        """What stands below the closing table."""
+        return []
 
     @classmethod
     def tampering(cls) -> list[str]:

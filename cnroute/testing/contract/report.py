@@ -29,11 +29,13 @@ def counted(checks: Mapping[str, Check], results: Iterable[Result]) -> dict[str,
     return {outcome: outcomes.count(outcome) for outcome in ORDER}
 
 
-def closing_line(checks: Mapping[str, Check], results: Iterable[Result], kind: str = "contract") -> str:
+def closing_line(
+    checks: Mapping[str, Check], results: Iterable[Result], kind: str = "contract", version: int = VERSION
+) -> str:
     """`cnroute contract 1: 41 passed, 2 not applicable`."""
     counts = counted(checks, results)
     told = ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count or outcome == PASSED)
-    return f"cnroute {kind} {VERSION}: {told}"
+    return f"cnroute {kind} {version}: {told}"
 
 
 def table(checks: Mapping[str, Check], results: Iterable[Result]) -> Iterator[str]:

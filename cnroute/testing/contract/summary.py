@@ -24,11 +24,13 @@ _OUTCOMES = {
 def lines(stats: Mapping[str, list[Any]]) -> Iterator[str]:
     """The lines to print: a heading, a table and the closing line for each contract."""
     for contract, results in sorted(_collected(stats).items()):
-        checks = _checks(contract)
+        owner = _owner(contract)
+        checks: dict[str, Check] = owner.contract_checks()
         yield ""
         yield f"== {contract.partition(':')[2]} =="
         yield from table(checks, results)
-        yield closing_line(checks, results)
+        yield from owner.contract_notes()
+        yield closing_line(checks, results, owner.contract_kind, owner.contract_version)
 
 
 def _collected(stats: Mapping[str, list[Any]]) -> dict[str, list[Result]]:
@@ -53,11 +55,8 @@ def _ended(category: str, report: Any) -> tuple[str, str]:
     return (NOT_RUN if report.when == "setup" else NOT_APPLICABLE), text.removeprefix("Skipped: ")
 
 
-def _checks(contract: str) -> dict[str, Check]:
-    """The checks of a contract class; the provider's where the class cannot be found any more."""
+def _owner(contract: str) -> Any:
+    """A contract class; the provider's where the class cannot be found any more."""
     module, _, name = contract.partition(":")
     owner = getattr(sys.modules.get(module), name, None)
-    if owner is None:
-        owner = importlib.import_module("cnroute.testing.contract").ProviderContract
-    checks: dict[str, Check] = owner.contract_checks()
-    return checks
+    return owner if owner is not None else importlib.import_module("cnroute.testing.contract").ProviderContract

@@ -1,6 +1,6 @@
 """A vendor at the level of bytes: each connection follows a script of actions, then serves good answers.
 
-Written for these tests only; the project's emulator is another, independent program.
+Loopback, standard library only. The project's emulator is another, independent program.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import ssl
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 Action = Callable[["Peer"], object]
 
@@ -31,6 +31,7 @@ class Peer:
         self.rest = b""
 
     def receive(self) -> bytes:
+        """What has arrived; raises Gone at the end."""
         data = self.sock.recv(65536)
         if not data:
             raise Gone
@@ -60,10 +61,12 @@ def good(body: bytes, *headers: str) -> bytes:
 
 
 def head(*headers: str, status: str = "200 OK", version: str = "HTTP/1.1") -> bytes:
+    """The head of an answer."""
     return "\r\n".join((f"{version} {status}", *headers, "", "")).encode("latin-1")
 
 
 def chunked(*chunks: bytes, end: bytes = b"0\r\n\r\n") -> bytes:
+    """A whole answer in chunks."""
     return head("Transfer-Encoding: chunked") + b"".join(b"%x\r\n%b\r\n" % (len(c), c) for c in chunks) + end
 
 
@@ -71,28 +74,34 @@ def chunked(*chunks: bytes, end: bytes = b"0\r\n\r\n") -> bytes:
 
 
 def request(peer: Peer) -> None:
+    """Read one whole request."""
     peer.read_request()
 
 
 def echo(peer: Peer) -> None:
+    """Read one request and answer with its body."""
     peer.read_request()
     peer.sock.sendall(good(peer.body))
 
 
 def read_head(peer: Peer) -> None:
+    """Read the head of a request, and of its body what came with it."""
     while b"\r\n\r\n" not in peer.rest:
         peer.rest += peer.receive()
 
 
 def send(data: bytes) -> Action:
+    """Send `data` at once."""
     return lambda peer: peer.sock.sendall(data)
 
 
 def sleep(seconds: float) -> Action:
+    """Wait."""
     return lambda peer: time.sleep(seconds)
 
 
 def fin(peer: Peer) -> None:
+    """Close the connection."""
     raise Gone
 
 
@@ -103,12 +112,21 @@ def rst(peer: Peer) -> None:
 
 
 def hang(peer: Peer) -> None:
-    """Say nothing, read nothing, until the client is gone or the server stops."""
-    poll = select.poll()
-    poll.register(peer.sock, select.POLLRDHUP)
-    while not poll.poll(20) and not peer.server.stopping.is_set():
+    """Say nothing, read nothing, until the client is gone (where the system tells) or the server stops."""
+    gone = _watch_for_the_end(peer.sock)
+    while not gone() and not peer.server.stopping.wait(0.02):
         pass
     raise Gone
+
+
+def _watch_for_the_end(sock: socket.socket) -> Callable[[], object]:
+    """Tells whether the peer has closed, though nothing of what it sent was read."""
+    hung_up = getattr(select, "POLLRDHUP", None)
+    if hung_up is None:
+        return lambda: False
+    poll = select.poll()
+    poll.register(sock, hung_up)
+    return lambda: poll.poll(0)
 
 
 def silent(peer: Peer) -> None:
@@ -118,6 +136,8 @@ def silent(peer: Peer) -> None:
 
 
 def drip(data: bytes, every: float) -> Action:
+    """Send `data` byte by byte."""
+
     def run(peer: Peer) -> None:
         for byte in data:
             peer.sock.sendall(bytes([byte]))
@@ -128,6 +148,8 @@ def drip(data: bytes, every: float) -> Action:
 
 
 def forever(data: bytes, every: float = 0.0) -> Action:
+    """Send `data` again and again."""
+
     def run(peer: Peer) -> None:
         while not peer.server.stopping.wait(every):
             peer.sock.sendall(data)
@@ -138,7 +160,7 @@ def forever(data: bytes, every: float = 0.0) -> Action:
 class RawServer:
     """Listens on loopback. The n-th connection follows the n-th script; later ones serve well from the start."""
 
-    def __init__(self, *scripts: list[Action], tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> None:
+    def __init__(self, *scripts: Sequence[Action], tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> None:
         self.requests: list[tuple[bytes, bytes]] = []
         self.connections = 0
         self.ends: list[float] = []
@@ -172,21 +194,21 @@ class RawServer:
                 self._open[thread] = sock
             thread.start()
 
-    def _serve(self, sock: socket.socket, script: list[Action]) -> None:
+    def _serve(self, sock: socket.socket, script: Sequence[Action]) -> None:
+        peer = Peer(sock, self)
         try:
             with contextlib.suppress(Gone, OSError):
-                peer = Peer(self._wrap(sock, script), self)
-                sock = peer.sock
+                peer.sock = self._wrap(sock, script)
                 for action in script:
                     action(peer)
                 peer.serve_well()
         finally:
-            sock.close()
+            peer.sock.close()
             self.ends.append(time.monotonic())
             with self._lock:
                 del self._open[threading.current_thread()]
 
-    def _wrap(self, sock: socket.socket, script: list[Action]) -> socket.socket:
+    def _wrap(self, sock: socket.socket, script: Sequence[Action]) -> socket.socket:
         if self._tls is None or (script and script[0] is plainly):
             return sock
         wrapped = self._tls.wrap_socket(sock, server_side=True)
@@ -195,6 +217,7 @@ class RawServer:
         return wrapped
 
     def close(self) -> None:
+        """End every connection and thread."""
         self.stopping.set()
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
@@ -206,7 +229,8 @@ class RawServer:
             with contextlib.suppress(OSError):
                 socket.socket.shutdown(sock, socket.SHUT_RDWR)
             thread.join(5)
-            assert not thread.is_alive()
+            if thread.is_alive():
+                raise RuntimeError("a connection of the raw server does not end")
 
 
 def plainly(peer: Peer) -> None:
