@@ -226,9 +226,13 @@ class Engine:
     def forked(self) -> None:
         """In a forked child: new locks, nothing runs."""
         self._lock = threading.Lock()
+        self._reloading = threading.Lock()
         self._running = {}
-        for place in self.binding.places.values():
+        self.host.forked()
+        for place in self.binding.every_place():
             place.health.forked()
+            if place.deployment.api_key is not None:
+                place.deployment.api_key.forked()
         self.binding.store.forked()
 
 
