@@ -187,7 +187,7 @@ def shutdown(url: str, number: str) -> None:
     globals()["kept"] = kept
 
 
-PROGRAMS = {"warm": warm, "locked": locked, "waiting": waiting, "account": account, "interrupted": interrupted, "shutdown": shutdown}
+PROGRAMS = {each.__name__: each for each in (warm, locked, waiting, account, interrupted, shutdown)}
 
 if __name__ == "__main__":
     name, url, number = (*sys.argv[1:], "10")[:3]
