@@ -125,8 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(*table(lines, HEADINGS), sep="\n")
     print(*(f"{name}: {document['machine']}" for name, document in documents.items()), *missing, sep="\n")
     if asked.json:
-        figures = [each for document in documents.values() for each in document["figures"]]
-        asked.json.write_text(json.dumps({"peers": documents, "figures": figures}, ensure_ascii=False, indent=1) + "\n", "utf-8")
+        asked.json.write_text(json.dumps(documents, ensure_ascii=False, indent=1) + "\n", "utf-8")
     return 1 if missing else 0
 
 
