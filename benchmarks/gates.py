@@ -38,7 +38,7 @@ def options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--check", action="store_true", help="exit with 1 when a row is broken")
     parser.add_argument("--tiny", action="store_true", help="a few calls, to see that it works; the figures mean nothing")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON")
-    parser.add_argument("--record", dest="json", action="store_const", const=RECORD, help="write them to where the pages find them")
+    parser.add_argument("--record", dest="json", action="store_const", const=RECORD, help="write them where the pages look")
     return parser.parse_args(arguments)
 
 
