@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import sys
 from collections.abc import Iterator
@@ -159,3 +160,22 @@ def test_the_answers_are_those_of_the_page(harness: Any) -> None:
     assert {dialect: len(samples.answer(dialect)) // 100 for dialect in samples.MODELS} == {
         "dashscope": 11, "minimax-v2": 13, "openai": 13,
     }  # fmt: skip
+
+
+def test_every_peer_has_its_file_and_its_environment() -> None:
+    """The peers of the issue are there; what cnroute needs in their environments is what setup.cfg says."""
+    run = script("peers/run")
+    assert [peer.name for peer in run.PEERS] == ["litellm", "openai", "dashscope", "any-llm", "pydantic-ai"]
+    for peer in run.PEERS:
+        code = ast.parse((FOLDER / f"peers/{peer.module}.py").read_text("utf-8"))
+        assert {"call", "stream"} <= {each.name for each in code.body if isinstance(each, ast.FunctionDef)}
+    assert len(run.dependencies()) == 5 and all(">=" in line for line in run.dependencies())
+
+
+def test_a_peer_that_cannot_be_installed_is_named(tmp_path: Path) -> None:
+    """Its reason is pip's last line; nothing is left that looks installed."""
+    run = script("peers/run")
+    peer = run.Peer("none", "none", "./there-is-no-such-file.whl")
+    with pytest.raises(run.NotInstalled, match="No module named pip"):
+        run.environment(peer, tmp_path, renew=False, with_pip=False)
+    assert not (tmp_path / "none/installed").exists()
