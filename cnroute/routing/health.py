@@ -35,6 +35,8 @@ _MAX_GROWN_COOLDOWN = 60.0
 _MAX_TOLD_COOLDOWN = 300.0
 # A place given back while the lock was held is settled by the next who holds it; one who waits looks this often.
 _LOOK_AGAIN = 0.05
+# Adding two exact costs takes longer than everything else that is learned of an answer.
+_SUMMED_AT = 256
 
 
 @attrs.define(eq=False)
@@ -60,7 +62,7 @@ class Refusal:
     detail: str = ""
 
 
-@attrs.frozen
+@attrs.define
 class Snapshot:
     """What plans see of a deployment: rates, times, and until when it is left alone (monotonic; 0: not)."""
 
@@ -96,7 +98,8 @@ class Lease:
             self._health.settle_if_free()
 
     def __del__(self) -> None:
-        self.end()
+        if not self._ended:
+            self.end()
 
 
 class Health:
@@ -118,6 +121,7 @@ class Health:
         self._cool_until = 0.0
         self._cool_kind: str = ""
         self._spend: Cost | None = None
+        self._unsummed: deque[Cost] = deque()
         self._throttled_for = 0.0
         self._success = 1.0
         self._paid_failure = 0.0
@@ -151,18 +155,19 @@ class Health:
         """
         with self._lock:
             self._settle()
-            refusal = self._refusal(self._clock.monotonic(), probe)
-            if refusal is None and self._in_flight >= self._limits.max_in_flight:
-                refusal = self._wait(deadline) or self._refusal(self._clock.monotonic(), probe)
+            refusal = self._refusal(probe)
+            if refusal is None and len(self._out) >= self._limits.max_in_flight:
+                refusal = self._wait(deadline) or self._refusal(probe)
             return refusal or self._lease()
 
     def ready_at(self, now: float) -> float:
         """The monotonic instant from which the deployment may be asked; 0 when it may be asked now."""
         return 0.0 if self._breaker is None else max(self._cool_until, self._open_until if self._open else 0.0)
 
-    def _refusal(self, now: float, probe: bool) -> Refusal | None:
-        if self._breaker is None:
+    def _refusal(self, probe: bool) -> Refusal | None:
+        if self._breaker is None or not (self._open or self._cool_until):
             return None
+        now = self._clock.monotonic()
         if self._cool_until > now:
             left = self._cool_until - now
             return Refusal("cooling_down", self._cool_until, f"left alone for {left:.1f} s more after {self._cool_kind}")
@@ -262,8 +267,9 @@ class Health:
             if outcome is not None:
                 self._learn(outcome, lease.probe)
             self._ended.popleft()
-            self._room.notify()
-            self._call_next()
+            if self._waiting or self._wakers:
+                self._room.notify()
+                self._call_next()
 
     def _learn(self, outcome: Outcome, probe: bool) -> None:
         rule = outcome.rule
@@ -329,18 +335,30 @@ class Health:
         self._output_tokens = _blend(self._output_tokens, float(output_tokens))
 
     def paid(self, cost: Cost | None) -> None:
-        """Add up what answers cost; a cost in another currency begins the sum anew."""
+        """Note what an answer cost; it is added up when somebody looks, or when there is much of it."""
         if cost is not None:
+            self._unsummed.append(cost)
+            if len(self._unsummed) >= _SUMMED_AT:
+                with self._lock:
+                    self._sum_up()
+
+    def _sum_up(self) -> None:
+        """A cost in another currency begins the sum anew."""
+        while self._unsummed:
+            cost = self._unsummed.popleft()
             same = self._spend is not None and self._spend.currency == cost.currency
             self._spend = self._spend.plus(cost) if same and self._spend is not None else cost
 
     def snapshot(self) -> Snapshot:
         """The state as plans see it; reads without waiting for anybody."""
-        now = self._clock.monotonic()
-        until = self.ready_at(now)
+        until, word = 0.0, "closed"
+        if self._cool_until or self._open:
+            now = self._clock.monotonic()
+            until, word = self.ready_at(now), self._word(now)
+            until = until if until > now else 0.0
         return Snapshot(
-            self._success, self._paid_failure, self._seconds, self._first_content, self._word(now),
-            until if until > now else 0.0, self._in_flight, self._output_tokens,
+            self._success, self._paid_failure, self._seconds, self._first_content, word, until, len(self._out),
+            self._output_tokens,
         )
 
     def _word(self, now: float) -> str:
@@ -358,6 +376,7 @@ class Health:
         """The state as JSON-ready data."""
         with self._lock:
             self._settle()
+            self._sum_up()
         seen = self.snapshot()
         wait = max(0.0, seen.until - self._clock.monotonic())
         return {
