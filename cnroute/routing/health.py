@@ -17,13 +17,14 @@ import datetime
 import threading
 from collections import deque
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import attrs
 
 from cnroute.accounts import Hold
 from cnroute.failures import Billing, FailureKind
-from cnroute.money import Cost
+from cnroute.money import EXACT, Cost
 from cnroute.routing.deadline import Clock, Deadline
 from cnroute.routing.fallback import Rule
 from cnroute.settings import Breaker, Limits
@@ -35,8 +36,6 @@ _MAX_GROWN_COOLDOWN = 60.0
 _MAX_TOLD_COOLDOWN = 300.0
 # A place given back while the lock was held is settled by the next who holds it; one who waits looks this often.
 _LOOK_AGAIN = 0.05
-# Adding two exact costs takes longer than everything else that is learned of an answer.
-_SUMMED_AT = 256
 
 
 @attrs.define(eq=False)
@@ -75,6 +74,20 @@ class Snapshot:
     in_flight: int = 0
     output_tokens: float | None = None
     spend: str | None = None
+
+
+@attrs.define(eq=False)
+class Spent:
+    """A sum of costs that grows; a `Cost` for each step of it would take three times as long."""
+
+    currency: str
+    low: Decimal
+    high: Decimal
+    estimated: bool
+
+    def cost(self) -> Cost:
+        """The sum so far."""
+        return Cost(self.low, self.high, self.currency, self.estimated)
 
 
 class Lease:
@@ -120,8 +133,7 @@ class Health:
         self._probe: Lease | None = None
         self._cool_until = 0.0
         self._cool_kind: str = ""
-        self._spend: Cost | None = None
-        self._unsummed: deque[Cost] = deque()
+        self._spent: Spent | None = None
         self._throttled_for = 0.0
         self._success = 1.0
         self._paid_failure = 0.0
@@ -335,19 +347,16 @@ class Health:
         self._output_tokens = _blend(self._output_tokens, float(output_tokens))
 
     def paid(self, cost: Cost | None) -> None:
-        """Note what an answer cost; it is added up when somebody looks, or when there is much of it."""
-        if cost is not None:
-            self._unsummed.append(cost)
-            if len(self._unsummed) >= _SUMMED_AT:
-                with self._lock:
-                    self._sum_up()
-
-    def _sum_up(self) -> None:
-        """A cost in another currency begins the sum anew."""
-        while self._unsummed:
-            cost = self._unsummed.popleft()
-            same = self._spend is not None and self._spend.currency == cost.currency
-            self._spend = self._spend.plus(cost) if same and self._spend is not None else cost
+        """Add up what answers cost; a cost in another currency begins the sum anew."""
+        if cost is None:
+            return
+        spent = self._spent
+        if spent is None or spent.currency != cost.currency:
+            self._spent = Spent(cost.currency, cost.low, cost.high, cost.estimated)
+            return
+        spent.low = EXACT.add(spent.low, cost.low)
+        spent.high = EXACT.add(spent.high, cost.high)
+        spent.estimated = spent.estimated or cost.estimated
 
     def snapshot(self) -> Snapshot:
         """The state as plans see it; reads without waiting for anybody."""
@@ -376,7 +385,6 @@ class Health:
         """The state as JSON-ready data."""
         with self._lock:
             self._settle()
-            self._sum_up()
         seen = self.snapshot()
         wait = max(0.0, seen.until - self._clock.monotonic())
         return {
@@ -387,7 +395,7 @@ class Health:
             "in_flight": seen.in_flight,
             "success_rate": round(seen.success, 4),
             "paid_failure_rate": round(seen.paid_failure, 4),
-            "spend": None if self._spend is None else str(self._spend),
+            "spend": None if self._spent is None else str(self._spent.cost()),
             "seconds": seen.seconds,
             "first_content_seconds": seen.first_content,
         }
