@@ -475,6 +475,16 @@ def test_a_router_of_the_environment_calls(vendor: Emulator, monkeypatch: pytest
     assert [entry.provider for entry in vendor.requests] == ["dashscope", "minimax-v2", "minimax-pro", "minimax-legacy"]
 
 
+def test_a_model_of_the_environment_may_have_a_slash(vendor: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`provider/owner/model`, as hubs name their models: the first slash ends the provider."""
+    keys_set(monkeypatch)
+    monkeypatch.setenv("DASHSCOPE_HTTP_BASE_URL", vendor.base_url("dashscope"))
+    with cnroute.Router.from_env() as router:
+        reply = router.chat("你好", model="dashscope/deepseek-ai/DeepSeek-V3")
+    assert (reply.text, reply.deployment) == (vendor.answer("你好"), "dashscope:deepseek-ai:DeepSeek-V3")
+    assert vendor.requests[0].body["model"] == "deepseek-ai/DeepSeek-V3"  # type: ignore[index,call-overload]
+
+
 def test_a_configuration_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """CNROUTE_CONFIG is what from_env reads."""
     text = '[deployments.yi]\nprovider = "dashscope"\nmodel = "yi-large"\napi_key = "sk-x"\n'
