@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import Any
 
 import attrs
 
@@ -13,15 +13,7 @@ from cnroute.failures import Attempt
 from cnroute.notices import Notice
 from cnroute.routing.deadline import Clock
 from cnroute.routing.limits import Guard
-from cnroute.routing.plan import Place
-from cnroute.routing.walk import Walk
-
-
-class Audience(Protocol):
-    """Who is told of calls: the log and the observers."""
-
-    def hears(self, kind: type) -> bool: ...  # noqa: D102
-    def notify(self, notice: Notice, /) -> None: ...  # noqa: D102
+from cnroute.routing.plan import Place, Walk
 
 
 @attrs.define(eq=False, repr=False)
@@ -37,7 +29,7 @@ class Call:
     started: float
     clock: Clock
     random: Callable[[], float]
-    audience: Audience
+    notify: Callable[[Notice], None] | None
     currency: str
     fit: Callable[[Place], ChatRequest]
     log_content: bool = False

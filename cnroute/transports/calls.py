@@ -8,8 +8,9 @@ Rules of this file
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Protocol, cast
 from urllib.parse import urlsplit
 
@@ -19,8 +20,7 @@ from cnroute.settings import Limits
 from cnroute.transports import steps
 from cnroute.transports.bodies import PIECE, Framer, Inflate, decoder_of, framer_of
 from cnroute.transports.exchange import Deadline, Exchange
-from cnroute.transports.guarded import Guarded
-from cnroute.transports.heads import Head, read_head
+from cnroute.transports.guarded import Guarded, Head
 from cnroute.transports.places import Places, Token
 from cnroute.transports.steps import ERRORS, STALE, WireError
 
@@ -44,7 +44,7 @@ class Bound(Protocol):
     active: set[Call]
 
     def path_of(self, url: str, /) -> str: ...  # noqa: D102
-    def head_of(self, request: HttpRequest, path: str, /) -> bytes: ...  # noqa: D102
+    def headers_of(self, request: HttpRequest, /) -> dict[str, str]: ...  # noqa: D102
     def new_connection(self) -> Guarded: ...  # noqa: D102
 
 
@@ -124,19 +124,20 @@ class Call:
     def _ask_on(self, connection: Guarded, request: HttpRequest, path: str) -> Head:
         exchange = self.exchange
         self.connection = connection
-        connection.begin(exchange)
+        connection.exchange = exchange
         exchange.hold(connection.sock)
-        head, body = self.bound.head_of(request, path), request.body
         exchange.begin_write()
         self.unsent = True
+        body: Any = request.body or None
+        if body is not None and not isinstance(body, bytes):
+            body = body.chunks() if callable(body.chunks) else body.chunks
+        headers = self.bound.headers_of(request)
         # The peer may answer and close before it has read everything: read on (U16).
-        try:
-            connection.put(head, body if isinstance(body, bytes) else _chunks(body))
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            connection.request(request.method, path, body, headers)
             self.unsent = False
-        except (BrokenPipeError, ConnectionResetError):
-            pass
         exchange.begin_head(whole=not self.unsent)
-        return read_head(connection.file)
+        return connection.getresponse()
 
     # -- the body
 
@@ -193,6 +194,8 @@ class Call:
 
     def read_piece(self) -> bytes:
         """The same for a stream: counted, and the connection given back as soon as the end was seen."""
+        if not self._enter():
+            return self._read_after_end()
         try:
             data = self.read()
             self.count(len(data), self.bound.limits.max_stream_bytes)
@@ -202,16 +205,14 @@ class Call:
             self.end()
         return data
 
-    def read_after_end(self) -> bytes:
-        """What a stream gives whose exchange is over: b"" after its end, else a WireError."""
+    def _read_after_end(self) -> bytes:
         if self.framer is not None and self.framer.done:
             return b""
         raise WireError(K.CANCELLED, "the stream is closed")
 
     # -- the end
 
-    def enter(self) -> bool:
-        """A thread goes in to read; False: the exchange is over. Raises RuntimeError while another one is inside."""
+    def _enter(self) -> bool:
         with self._lock:
             if self._busy:
                 raise RuntimeError("a stream is read by one thread at a time")
@@ -283,11 +284,13 @@ class Call:
         if connection is None or answer is None or not self._is_clean(connection):
             self._close_connection()
             return
-        del connection.exchange, connection.reader.exchange
+        answer.close()
+        del connection.exchange
         self.bound.places.keep(connection)
 
     def _is_clean(self, connection: Guarded) -> bool:
-        if self.answer is None or self.answer.last or not self.bound.keepalive or self.exchange.cancelled:
+        # http.client has closed the connection itself when the answer said so, or had no framing.
+        if connection.sock is None or not self.bound.keepalive or self.exchange.cancelled:
             return False
         if self.framer is None or not self.framer.done or self.framer.surplus:
             return False
@@ -296,6 +299,8 @@ class Call:
         return not connection.file.peek(1) and not (pending and pending())
 
     def _close_connection(self) -> None:
+        if self.answer is not None:
+            self.answer.close()
         if self.connection is not None:
             if self.unsent:
                 self.connection.reset_on_close()
@@ -316,11 +321,6 @@ class Call:
             self.exchange.grip.abandon()
             self.bound.places.close_later(self._close_connection)
             self._free()
-
-
-def _chunks(body: Any) -> Iterable[bytes]:
-    """What a file body sends; opened again for each time that it is sent."""
-    return body.chunks() if callable(body.chunks) else body.chunks  # type: ignore[no-any-return]
 
 
 def _check_status(answer: Head) -> None:

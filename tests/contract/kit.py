@@ -7,7 +7,6 @@ never wait, `asynchronous` over an `AsyncRouter`; so one text is read by both.
 from __future__ import annotations
 
 import asyncio
-import functools
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine
@@ -54,14 +53,9 @@ def deployment(name: str, emulator: Emulator | None = None, /, **fields: Any) ->
     })  # fmt: skip
 
 
-@functools.cache
-def _built_in() -> cnroute.PluginHost:
-    return cnroute.PluginHost(autoload=False)
-
-
 def plain_host() -> dict[str, Any]:
-    """Only the built-in providers, in one host for all routers: to make and fill one costs more than most of these tests."""
-    return {"plugins": _built_in()}
+    """Only the built-in providers: looking through the installed distributions costs more than most of these tests."""
+    return {"plugins": cnroute.PluginHost(autoload=False)}
 
 
 Scenario = Callable[[Any], Awaitable[Any]]

@@ -10,6 +10,7 @@ import pytest
 
 from cnroute.emulator import Emulator
 from tests.docs.emulated import KEYS, MODULE, write_plugin
+from tests.docs.pages import ROOT
 
 
 @pytest.fixture
@@ -25,6 +26,8 @@ def vendors(emulator: Emulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setenv(name, value)
     folder = tmp_path / "plugin"
     folder.mkdir()
+    for source in sorted(ROOT.glob("plugins/*/src")):
+        monkeypatch.syspath_prepend(str(source))  # importable, and not installed: no host loads them by itself
     monkeypatch.syspath_prepend(str(write_plugin(folder, emulator)))
     monkeypatch.chdir(tmp_path)
     sys.modules.pop(MODULE, None)

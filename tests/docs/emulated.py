@@ -16,6 +16,7 @@ KEYS = {
     "MINIMAX_API_KEY": "eyJ-docs",
     "MINIMAX_GROUP_ID": "1700000000000000000",
     "ACME_API_KEY": "acme-docs",
+    "DEEPSEEK_API_KEY": "sk-docs",
 }
 
 _PLUGIN = '''
