@@ -39,7 +39,7 @@ def document(run: Run, found: Mapping[str, list[str]]) -> dict[str, Any]:
     names = {result.task.name for result in clean}
     faulty = [result for result in run.results if result.task.name not in names and not result.deliberate]
     requests = sum(len(run.seen.requests[result.task.name]) for result in run.results)
-    late = max(checks.overshoots(run), key=lambda pair: pair[1], default=("nothing", 0.0))
+    late = max(checks.overshoots(run), key=lambda each: each.seconds, default=None)
     used, billed = _tokens(run)
     return {
         "seed": run.seed,
@@ -57,7 +57,12 @@ def document(run: Run, found: Mapping[str, list[str]]) -> dict[str, Any]:
         "requests_per_call": round(requests / max(1, len(run.results)), 4),
         "extra_tokens_percent": round(100 * (billed / used - 1), 2) if used else None,
         "estimated_replies": sum(1 for each in run.results if each.reply is not None and each.reply.usage is None),
-        "overshoot_ms": {"of": late[0], "most": round(1000 * late[1], 1)},
+        "overshoot_ms": {"of": late.what, "most": round(1000 * late.seconds, 1)} if late else {"of": "nothing", "most": 0.0},
+        "machine": {
+            **{f"{name}_lost_percent": round(100 * run.lag.share(phase), 1) for name, phase in run.phases.items()},
+            "most_ms": round(1000 * run.lag.most(), 1),
+            "excused": len([each for each in checks.beyond(run) if each.excused(run)]),
+        },
         "healed_seconds": None if run.healing is None else round(run.healing, 2),
         "dead_requests": len(checks.dead_requests(run)),
         "open_connections": {"at_rest": run.open_at_rest[0], "idle_here": run.open_at_rest[1], "closed": run.open_closed},
@@ -83,6 +88,7 @@ ROWS = (
     ("clean ms", "{clean_ms}; a clean attempt {clean_attempt_ms}, without faults {quiet_attempt_ms}"),
     ("faulty ms", "{faulty_ms}"),
     ("overshoot", "{overshoot_ms}"),
+    ("the machine", "{machine} (turns that this process did not get; limits passed only because of that)"),
     ("healed after", "{healed_seconds} s"),
     ("at the vendors", "{open_connections}"),
     ("before", "{before}"),

@@ -17,7 +17,7 @@ import attrs
 import cnroute
 from chaosbench.traffic import MANNERS, STREAMS, Crew, Result, Task, make_tasks, perform
 from chaosbench.vendors import VENDORS, Process, weights
-from chaosbench.watching import Ear, Seen, Usage, complaints, settle
+from chaosbench.watching import Ear, Lag, Seen, Usage, complaints, settle
 
 TIMEOUTS = cnroute.Timeouts(total=5, first_byte=0.5, idle=0.4)
 LIMITS = cnroute.Limits(max_in_flight=16, max_connections=16)
@@ -60,6 +60,10 @@ class Run:
     results: list[Result] = attrs.field(factory=list)
     seen: Seen = attrs.field(factory=Seen)
     ear: Ear = attrs.field(factory=Ear)
+    lag: Lag = attrs.field(factory=Lag)
+    phases: dict[str, tuple[float, float]] = attrs.field(factory=dict)
+    """When calm, storm and the calm after it began and ended."""
+    wall: float = attrs.field(factory=lambda: time.time() - time.monotonic())
     complaints: list[str] = attrs.field(factory=list)
     begun: int = 0
     seconds: float = 0.0
@@ -118,7 +122,7 @@ def _be_a_child(router: Any, tasks: list[Task], writer: int) -> None:
     try:
         results = [perform(router, task, []) for task in tasks]
         lines = [
-            {"name": result.task.name, "outcome": result.outcome, "seconds": result.seconds,
+            {"name": result.task.name, "outcome": result.outcome, "begun": result.begun, "seconds": result.seconds,
              "right": result.task.answer.startswith("".join(result.pieces)) and result.text in ("", result.task.answer)}
             for result in results
         ]  # fmt: skip
@@ -240,8 +244,9 @@ def run_once(seed: int, variant: str, threads: int, calls: int, seconds: float) 
             timeouts=TIMEOUTS, limits=LIMITS, breaker=kind.breaker, plugins=host,
         )  # fmt: skip
         world = World(vendors, router, run)
-        _calm(world, threads)
-        _storm(world, kind, threads, seconds)
+        with run.lag.measured():
+            _calm(world, threads)
+            _storm(world, kind, threads, seconds)
         _rest(world)
         run.seen.take(vendors.requests())
         _heal(world, threads)
@@ -256,7 +261,9 @@ def _calm(world: World, threads: int) -> None:
     """The same kind of calls without faults: how long does one take?"""
     world.vendors.calm()
     tasks = make_tasks("calm", threads * CALM_CALLS, world.run.seed, {})
+    begun = time.monotonic()
     results = Crew(world.router, tasks, threads, 60).join()
+    world.run.phases["calm"] = begun, time.monotonic()
     world.run.calm = results[len(results) // 2:]
     world.vendors.forget()
 
@@ -273,6 +280,7 @@ def _storm(world: World, kind: Variant, threads: int, seconds: float) -> None:
     run.results = crew.join()
     run.begun = crew.begun
     run.seconds = time.monotonic() - begun
+    run.phases["storm"] = begun, begun + run.seconds
 
 
 def _rest(world: World) -> None:
@@ -318,7 +326,10 @@ def _heal(world: World, threads: int) -> None:
 
     if settle(healed, run.healing_bound + 60):
         run.healing = time.monotonic() - begun
-    run.after = Crew(world.router, make_tasks("after", max(AFTER_CALLS, 10 * threads), run.seed, {}), threads, 60).join()
+    tasks, begun = make_tasks("after", max(AFTER_CALLS, 10 * threads), run.seed, {}), time.monotonic()
+    with run.lag.measured():
+        run.after = Crew(world.router, tasks, threads, 60).join()
+    run.phases["after"] = begun, time.monotonic()
 
 
 def _probe(router: Any, name: str, task: Task) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import collections
 import contextlib
 import gc
@@ -89,6 +90,52 @@ class Usage:
         statm = Path("/proc/self/statm")
         rss = int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20 if statm.exists() else None
         return cls(threading.active_count(), fds, rss)
+
+
+class Lag:
+    """When this process did not get its turn: a thread sleeps for TICK seconds and notes how much later it wakes.
+
+    Slack for a busy machine is what was really lost between a limit and the end of a call, and nothing else; so a quiet
+    machine excuses nothing.
+    """
+
+    TICK = 0.005
+
+    def __init__(self) -> None:
+        self._gaps: list[tuple[float, float]] = []
+
+    @contextlib.contextmanager
+    def measured(self) -> Iterator[Self]:
+        """Measure inside the block."""
+        done = threading.Event()
+        thread = threading.Thread(target=self._watch, args=(done,), name="lag")
+        thread.start()
+        try:
+            yield self
+        finally:
+            done.set()
+            thread.join()
+
+    def _watch(self, done: threading.Event) -> None:
+        before = time.monotonic()
+        while not done.wait(self.TICK):
+            now = time.monotonic()
+            self._gaps.append((before + self.TICK, now))
+            before = now
+
+    def lost(self, begin: float, end: float) -> float:
+        """Seconds lost between two instants of the monotonic clock."""
+        first = max(0, bisect.bisect_left(self._gaps, (begin, begin)) - 1)
+        last = bisect.bisect_right(self._gaps, (end, end))
+        return sum(max(0.0, min(until, end) - max(since, begin)) for since, until in self._gaps[first:last])
+
+    def share(self, phase: tuple[float, float]) -> float:
+        """The part of a phase that was lost."""
+        return self.lost(*phase) / max(0.001, phase[1] - phase[0])
+
+    def most(self) -> float:
+        """The longest wait for a turn."""
+        return max((until - since for since, until in self._gaps), default=0.0)
 
 
 def settle(condition: Any, seconds: float) -> bool:

@@ -18,23 +18,39 @@ from tests.docs.pages import ROOT
 VARIANTS = ("plain", "down", "sixty", "fork", "cancel", "async")
 
 
+# Of a run's time so much may be lost to other processes before its time limits say nothing of the library.
+STARVED = 60.0
+
+
 def run(tmp_path: Path, *arguments: str, seconds: int) -> list[dict[str, Any]]:
     """The reports of a run in a process of its own, so that its threads and descriptors are only its own."""
     file = tmp_path / "chaos.json"
     command = [sys.executable, str(ROOT / "benchmarks/chaos.py"), *arguments, "--json", str(file)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    reports: list[dict[str, Any]] = json.loads(file.read_text("utf-8"))
+    reports: list[dict[str, Any]] = json.loads(file.read_text("utf-8")) if file.exists() else []
+    clean = all(not report["violated"] for report in reports)
+    assert reports and (done.returncode == 0 or not clean), done.stdout + done.stderr
     return reports
 
 
-@pytest.mark.slow
-def test_a_short_run_violates_nothing(tmp_path: Path) -> None:
-    """1,600 calls over three failing vendors: every invariant holds and every fault was really delivered."""
-    (report,) = run(tmp_path, "--seeds", "1", "--calls", "50", "--seconds", "20", seconds=100)
-    assert report["calls"] == 1600
-    assert set(report["violations"].values()) == {0} and len(report["violations"]) == 12
-    assert all(sum(counts.values()) for counts in report["faults"].values()) and len(report["faults"]) == 18
+@pytest.mark.timeout(240)
+def test_a_short_run_violates_nothing(tmp_path: Path, bench: ModuleType) -> None:
+    """1,600 calls over three failing vendors: every invariant holds and every fault was really delivered.
+
+    What must hold on any machine is judged once. Where only limits of time were passed the run is made again; a machine
+    that is too busy twice is told to be so, by name, and with how much of its time the run did not get.
+    """
+    for _ in range(2):
+        (report,) = run(tmp_path, "--seeds", "1", "--calls", "50", "--seconds", "20", seconds=110)
+        violated = set(report["violated"])
+        assert violated <= bench.checks.TIMED_CHECKS, report["violated"]
+        assert report["calls"] == 1600 and len(report["violations"]) == 12
+        assert all(sum(counts.values()) for counts in report["faults"].values()) and len(report["faults"]) == 18
+        if not violated:
+            return
+    if report["machine"]["storm_lost_percent"] > STARVED:
+        pytest.skip(f"limits of time cannot be judged here: {report['machine']}, {report['violated']}")
+    pytest.fail(f"{report['machine']} {report['violated']}")
 
 
 @pytest.mark.slow
@@ -44,7 +60,7 @@ def test_five_seeds_violate_nothing(variant: str, tmp_path: Path) -> None:
     """The run at its full numbers, in every variant."""
     reports = run(tmp_path, "--seeds", "1-5", "--variant", variant, seconds=1700)
     assert [report["calls"] for report in reports] == [4800] * 5
-    assert all(set(report["violations"].values()) == {0} for report in reports)
+    assert [report["violated"] for report in reports] == [{}] * 5
 
 
 @pytest.fixture(scope="module")
@@ -96,3 +112,12 @@ def a_run(bench: ModuleType, **result: Any) -> Any:
 def test_the_gate_notices(bench: ModuleType, check: str, changes: dict[str, Any]) -> None:
     """A call that ends wrongly is a violation of the right invariant (and one without a log line, of the ninth)."""
     assert bench.checks.violations(a_run(bench, **changes))[check]
+
+
+@pytest.mark.parametrize(("gap", "violations"), [((5.1, 5.5), 0), ((3.0, 4.0), 1), ((5.1, 5.15), 1)])
+def test_only_what_the_machine_has_lost_is_excused(bench: ModuleType, gap: tuple[float, float], violations: int) -> None:
+    """A call that ends 0.8 s after its deadline: 0.4 s that this process did not get meanwhile excuse it, earlier ones do not."""
+    run = a_run(bench, begun=0.0, seconds=5.8)
+    run.lag._gaps.append(gap)
+    assert len(list(bench.checks.in_time(run))) == violations
+    assert len(bench.checks.beyond(run)) == 1
