@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Mapping
 from typing import Any, Protocol, cast
-from urllib.parse import urlsplit
 
 from cnroute.failures import Failure, FailureKind
 from cnroute.http import HttpRequest, HttpResponse
 from cnroute.settings import Limits
 from cnroute.transports import steps
+from cnroute.transports.answers import KEPT_OF_AN_ERROR, check_status
 from cnroute.transports.bodies import PIECE, Framer, Inflate, decoder_of, framer_of
 from cnroute.transports.exchange import Deadline, Exchange
 from cnroute.transports.guarded import Guarded, Head
@@ -26,12 +25,9 @@ from cnroute.transports.steps import ERRORS, STALE, WireError
 
 K = FailureKind
 
-KEPT_OF_AN_ERROR = 65536
 _RESEND_WITHIN = 1.0
 _DRAIN_BYTES = 65536
 _DRAIN_SECONDS = 0.1
-# Statuses that promise no body, or none that means anything here (U8, U24).
-_NO_ANSWER = frozenset((204, 205, 304))
 
 
 class Bound(Protocol):
@@ -81,7 +77,7 @@ class Call:
         self._token = self.bound.places.take(self.exchange)
         answer = self.answer = self._ask(request, path)
         self.exchange.begin_body()
-        _check_status(answer)
+        check_status(answer.status, answer.fields)
         self.framer = framer_of(answer.codings, answer.lengths)
         self.decoder = decoder_of(answer.fields)
 
@@ -321,21 +317,3 @@ class Call:
             self.exchange.grip.abandon()
             self.bound.places.close_later(self._close_connection)
             self._free()
-
-
-def _check_status(answer: Head) -> None:
-    status = answer.status
-    if status < 200 or status > 599 or status in _NO_ANSWER:
-        raise WireError(K.PROTOCOL_ERROR, f"status {status} is no answer", status)
-    if 300 <= status < 400:
-        raise WireError(K.REDIRECT, f"status {status} {_target_of(answer.fields)}", status)
-
-
-def _target_of(headers: Mapping[str, str]) -> str:
-    """Scheme and host of a redirect, never its path or query (U2)."""
-    try:
-        parts = urlsplit(headers.get("location", ""))
-        host = parts.hostname
-    except ValueError:
-        host = None
-    return f"to {parts.scheme or 'the same scheme'}://{host}" if host else "without another host"

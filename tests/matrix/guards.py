@@ -28,8 +28,8 @@ def _no_drain() -> None:
 
 
 def _no_rule_for_1xx() -> None:
-    rule = calls._check_status
-    calls._check_status = lambda answer: None if answer.status < 200 else rule(answer)
+    rule = calls.check_status
+    calls.check_status = lambda status, headers: None if status < 200 else rule(status, headers)
 
 
 def _no_finalizer() -> None:
