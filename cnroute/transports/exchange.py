@@ -59,6 +59,13 @@ class Grip:
         with self._lock:
             self._socket = sock
 
+    def limit(self, seconds: float) -> None:
+        """The next receive on the socket, where one is held, may take so long."""
+        sock = self._socket
+        if sock is not None:
+            with contextlib.suppress(OSError):  # closed already: what was received may still be read
+                sock.settimeout(seconds)
+
     def cancel(self) -> None:
         """Wake whoever waits for the socket. Called by the deadline, from any thread."""
         with self._lock:

@@ -47,7 +47,7 @@ class ProviderContract(
 
     def __init_subclass__(cls, **keywords: object) -> None:
         super().__init_subclass__(**keywords)
-        cls.__test__ = True
+        cls.__test__ = bool(cls.__dict__.get("__test__", True))
 
     @classmethod
     def contract_checks(cls) -> dict[str, Check]:
