@@ -5,6 +5,7 @@ a file that `peers/run.py` has written; without it they are not measured.
 
     python benchmarks/gates.py --check
     python benchmarks/gates.py --only call stream --runs 1
+    python benchmarks/gates.py --peers peers.json --record && python docs/tables.py
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from harness.gates import GATES, Gate
 from harness.script import machine, table
 
 HERE = Path(__file__).parent
+# What the pages show (docs/tables.py).
+RECORD = HERE / "recorded.json"
 SCRIPTS = ("call", "inmemory", "stream", "concurrency", "failover", "growth", "imports", "memory", "install")
 HEADINGS = ("what", "measured", "unit", "spread", "must", "proud", "verdict", "worst of")
 
@@ -35,6 +38,7 @@ def options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--check", action="store_true", help="exit with 1 when a row is broken")
     parser.add_argument("--tiny", action="store_true", help="a few calls, to see that it works; the figures mean nothing")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON")
+    parser.add_argument("--record", dest="json", action="store_const", const=RECORD, help="write them where the pages look")
     return parser.parse_args(arguments)
 
 
@@ -66,12 +70,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = options(arguments)
     given = [*(["--runs", str(asked.runs)] if asked.runs else []), *(["--tiny"] if asked.tiny else [])]
     figures = measured(asked.only, given)
-    if asked.peers:
-        figures += json.loads(asked.peers.read_text("utf-8"))["figures"]
-    rows = [row(gate, figures) for gate in GATES]
+    peers = json.loads(asked.peers.read_text("utf-8")) if asked.peers else {}
+    rows = [row(gate, [*figures, *(each for peer in peers.values() for each in peer["figures"])]) for gate in GATES]
     print(*table(rows, HEADINGS), machine(), sep="\n", flush=True)
     if asked.json:
-        document = {"machine": machine(), "figures": figures, "rows": [dict(zip(HEADINGS, each, strict=True)) for each in rows]}
+        named = [dict(zip(HEADINGS, each, strict=True)) for each in rows]
+        document = {"machine": machine(), "rows": named, "figures": figures, "peers": peers}
         asked.json.write_text(json.dumps(document, ensure_ascii=False, indent=1) + "\n", "utf-8")
     broken = [each for each in rows if "BROKEN" in each]
     return 1 if asked.check and broken else 0

@@ -64,24 +64,26 @@ def make_request(messages: Any, model: Any, arguments: Mapping[str, Any]) -> Cha
     """The request that a call's arguments describe. Raises BadRequestError (TypeError for unknown names)."""
     if not isinstance(model, str) or not model:
         raise BadRequestError("model must be the name of a route, a deployment or a model")
-    for name in arguments:
-        if name not in _CHECKS:
+    checked: dict[str, Any] = {}
+    for name, value in arguments.items():
+        check = _CHECKS.get(name)
+        if check is None:
             raise TypeError(f"a call has no argument {name!r}; arguments are {', '.join(_CHECKS)}")
-    checked = {name: _CHECKS[name](value, name) for name, value in arguments.items() if value is not None}
+        if value is not None:
+            checked[name] = check(value, name)
     return ChatRequest(_messages(messages), model, **checked)
 
 
 def _messages(value: Any) -> tuple[Message, ...]:
     if isinstance(value, str):
         value = [{"role": "user", "content": value}]
-    if isinstance(value, Mapping | bytes) or not isinstance(value, Sequence):
+    if value.__class__ is not list and (isinstance(value, Mapping | bytes) or not isinstance(value, Sequence)):
         raise BadRequestError(f"messages must be text or a list of messages, not {type(value).__name__}")
-    messages = tuple(map(message_from, value))
-    if not messages:
-        raise BadRequestError("messages must not be empty")
-    if not any(message.text or message.content or message.tool_calls for message in messages):
-        raise BadRequestError("messages hold no text at all")
-    return messages
+    messages = tuple([message_from(each) for each in value])
+    for message in messages:
+        if message.content or message.tool_calls:
+            return messages
+    raise BadRequestError("messages hold no text at all" if messages else "messages must not be empty")
 
 
 def _shown(value: Any) -> str:
@@ -102,6 +104,8 @@ _MOST = 1e300
 
 
 def _number(value: Any, name: str) -> float:
+    if value.__class__ is float and 0 <= value < _MOST:
+        return value
     if not _finite(value) or value < 0:
         raise BadRequestError(f"{name} must be a finite number of at least 0, not {_shown(value)}")
     return value  # type: ignore[no-any-return]
@@ -120,7 +124,7 @@ def _whole(value: Any, name: str) -> int:
 
 
 def _max_tokens(value: Any, name: str) -> int:
-    number = _whole(value, name)
+    number = value if value.__class__ is int else _whole(value, name)
     if not 1 <= number <= MAX_MAX_TOKENS:
         raise BadRequestError(f"{name} must be from 1 to {MAX_MAX_TOKENS}, not {_shown(number)}")
     return number

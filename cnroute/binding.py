@@ -71,7 +71,8 @@ class Binding:
         self._check_kinds()
         self.clock = settings.clock
         self.random = self._try("random", lambda: _random(settings.random)) or random_module.random
-        self.host = self._try("plugins", lambda: _host(settings.plugins)) or PluginHost(autoload=False)
+        made_host = before.host if before else self._try("plugins", lambda: _host(settings.plugins))
+        self.host: PluginHost = made_host or PluginHost(autoload=False)
         self.host.freeze()
         self.currency: str = self._try("currency", lambda: currency_code(settings.currency)) or "CNY"
         self._defaults = self._try("defaults", lambda: _checked_defaults(settings.defaults)) or {}
@@ -223,7 +224,7 @@ class Binding:
 
     def every_place(self) -> list[Place]:
         """The places of the settings, and those that were made for names that were called."""
-        made = [place for course in self.made.values() for place in course.group.places()]
+        made = [place for course in list(self.made.values()) for place in course.group.places()]
         return [*self.places.values(), *made]
 
     def _course_all(self, routes: Mapping[str, Any]) -> None:

@@ -79,6 +79,10 @@ class Secret:
         if self.origin != "text" and now - self._forgotten_at >= _ROTATION_SECONDS:
             self._forgotten_at, self._text = now, None
 
+    def forked(self) -> None:
+        """In a forked child: a lock that nobody holds; a thread of the parent may have been reading the key."""
+        self._lock = threading.Lock()
+
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Secret):
             return NotImplemented

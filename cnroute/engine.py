@@ -11,7 +11,7 @@ import threading
 import uuid
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -25,8 +25,12 @@ from cnroute.flow.running import Call
 from cnroute.money import ZERO
 from cnroute.notices import Notice
 from cnroute.routing.fitting import fitted, max_tokens, too_long
-from cnroute.routing.plan import Course, Place, Plan, Walk, make_walk
+from cnroute.routing.plan import Course, Place, Plan
+from cnroute.routing.walk import Walk, make_walk
 from cnroute.scope import Scope
+
+if TYPE_CHECKING:
+    from cnroute.observe.logging import Log
 
 _MADE_COURSES = 1000
 
@@ -149,13 +153,15 @@ class Engine:
         total = request.timeout or course.timeouts.total
         return Call(
             call_id, request, stream,
-            self._walk(course, request, stream), started + total, total, started, self.clock, self.binding.random, self.notify,
+            self._walk(course, request, stream), started + total, total, started, self.clock, self.binding.random, self,
             self.binding.currency, lambda place: fitted(place, request, course), self.settings.log_content, self.binding.guard,
         )
 
     def _request(self, messages: Any, model: Any, given: Mapping[str, Any]) -> ChatRequest:
         """The checked request. Raw fields for a provider that does not exist would be lost without a word."""
         request = arguments.make_request(messages, model, given)
+        if not request.extra:
+            return request
         known = self.host.providers()
         for name in request.extra:
             if name not in known:
@@ -167,6 +173,7 @@ class Engine:
         request = self._request(messages, model, given)
         course = self.course(model)
         walk = self._walk(course, request, False)
+        walk.further()
         for step in list(walk.steps):
             try:
                 wanted = fitted(step.place, request, course)
@@ -181,6 +188,10 @@ class Engine:
             rules=_RULES if self.binding.guard is None else (*_RULES, self.binding.guard.excludes),
             random=self.binding.random,
         )
+
+    def hears(self, kind: type) -> bool:
+        """Whether anybody is told of notices of this kind; a failed attempt may concern the log in any case."""
+        return bool(self.observers) or self.log.hears(kind)
 
     def notify(self, notice: Notice) -> None:
         """Tell the log and every observer; an observer that raises is counted and hurts nobody."""
@@ -227,19 +238,28 @@ class Engine:
     def forked(self) -> None:
         """In a forked child: new locks, nothing runs."""
         self._lock = threading.Lock()
+        self._reloading = threading.Lock()
         self._running = {}
-        for place in self.binding.places.values():
+        self.host.forked()
+        for place in self.binding.every_place():
             place.health.forked()
+            if place.deployment.api_key is not None:
+                place.deployment.api_key.forked()
         self.binding.store.forked()
 
 
 def _call_id(given: Mapping[str, Any]) -> str:
     """The caller's own id of the call, else a new one."""
     metadata = given.get("metadata")
-    own = metadata.get("call_id") if isinstance(metadata, Mapping) else None
+    own = metadata.get("call_id") if metadata is not None and isinstance(metadata, Mapping) else None
     if isinstance(own, str) and own:
         return own
-    return uuid.UUID(int=random_module.getrandbits(128), version=4).hex
+    return f"{random_module.getrandbits(128) & _NOT_VERSION | _VERSION:032x}"
+
+
+# What every random UUID (RFC 9562, version 4) has in common; the class itself costs ten times as much.
+_VERSION = uuid.UUID(int=0, version=4).int
+_NOT_VERSION = uuid.UUID(int=2**128 - 1, version=4).int
 
 
 def _serves(place: Place, model: str, provider: str | None = None) -> bool:
@@ -256,7 +276,7 @@ def _model_info(name: str, place: Place) -> ModelInfo:
 _RULES = (too_long,)
 
 
-def _logger(log_content: bool) -> Callable[[Notice], None]:
+def _logger(log_content: bool) -> Log:
     from cnroute.observe.logging import make_log
 
     return make_log(log_content)

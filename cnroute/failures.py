@@ -190,7 +190,7 @@ def is_retryable(kind: FailureKind) -> bool:
     return kind in _RETRYABLE
 
 
-@attrs.frozen
+@attrs.frozen(slots=False)
 class Attempt:
     """One HTTP exchange with one deployment, successful or not.
 

@@ -41,6 +41,14 @@ class Headers(Mapping[str, str]):
         for name, value in pairs:
             self._values.setdefault(name.lower(), value)
 
+    @classmethod
+    def in_lower_case(cls, pairs: Iterable[tuple[str, str]]) -> Self:
+        """From pairs whose names are in lower case already."""
+        headers = cls()
+        for name, value in pairs:
+            headers._values.setdefault(name, value)  # noqa: SLF001 (its own)
+        return headers
+
     def __getitem__(self, name: str) -> str:
         return self._values[name.lower()]
 
@@ -104,7 +112,20 @@ class HttpRequest:
         return cls("POST", url, fields, dumps(data), adjusted or {})
 
 
-@attrs.define
+class _Mark:
+    """Stands for a body that was not read yet, or that is no JSON; the same one after pickling."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __reduce__(self) -> str:
+        return self._name
+
+
+_UNREAD, _NO_JSON = _Mark("_UNREAD"), _Mark("_NO_JSON")
+
+
+@attrs.define(on_setattr=attrs.setters.NO_OP)
 class HttpResponse:
     """A complete answer. `headers` ignore case, `body` is decoded from its content encoding."""
 
@@ -112,6 +133,7 @@ class HttpResponse:
     headers: Mapping[str, str] = attrs.field(factory=Headers, converter=_headers)
     body: bytes = attrs.field(default=b"", repr=_size)
     resent: bool = False
+    _decoded: Any = attrs.field(default=_UNREAD, init=False, repr=False, eq=False)
 
     @property
     def text(self) -> str:
@@ -119,22 +141,39 @@ class HttpResponse:
         return self.body.decode(charset_of(self.headers), "replace").removeprefix("\ufeff")
 
     def json(self) -> Any:
-        """The body decoded from JSON. Raises ResponseError (kind `bad_response`) if it is none."""
-        try:
-            return loads(self.body if charset_of(self.headers) == "utf-8" else self.text)
-        except JsonError:
-            failure = Failure(FailureKind.BAD_RESPONSE, "the body is not JSON", http_status=self.status)
-        raise error_for(failure)
+        """The body decoded from JSON, once for all who ask. Raises ResponseError (kind `bad_response`) if it is none."""
+        value = self._value()
+        if value is _NO_JSON:
+            raise error_for(Failure(FailureKind.BAD_RESPONSE, "the body is not JSON", http_status=self.status))
+        return value
+
+    def json_or_none(self) -> Any:
+        """The body decoded from JSON, once for all who ask; None if it is none."""
+        value = self._value()
+        return None if value is _NO_JSON else value
+
+    def _value(self) -> Any:
+        if self._decoded is _UNREAD:
+            try:
+                self._decoded = loads(self.text)
+            except JsonError:
+                self._decoded = _NO_JSON
+        return self._decoded
 
 
 # The charsets that Chinese vendors' gateways and proxies really use; anything else is read as UTF-8.
 _CHARSETS = {"gbk": "gbk", "gb2312": "gbk", "gb18030": "gb18030", "big5": "big5"}
 
 
+_PLAINLY_UTF8 = frozenset(("", "application/json", "application/json; charset=utf-8", "text/event-stream;charset=utf-8"))
+
+
 def charset_of(headers: Mapping[str, str]) -> str:
     """The charset that a content type names, if it is one of the Chinese ones; else `utf-8`."""
-    kind = headers.get("content-type") or headers.get("Content-Type") or ""
-    _, _, name = kind.lower().partition("charset=")
+    kind = (headers.get("content-type") or headers.get("Content-Type") or "").lower()
+    if kind in _PLAINLY_UTF8:
+        return "utf-8"
+    _, _, name = kind.partition("charset=")
     return _CHARSETS.get(name.split(";")[0].strip(" \"'"), "utf-8")
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import threading
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import metadata
@@ -100,6 +101,7 @@ class PluginHost:
         self._states: dict[str, PluginState] = {}
         self._providers: dict[str, Any] = {}
         self._bound: dict[str, ProviderHooks] = {}
+        self._binding = threading.RLock()  # first calls of an account bind its provider, in any thread
         self.problems: list[PluginProblem] = []
         self.observer_failures: dict[str, int] = {}
         for name in BUILT_IN:
@@ -132,9 +134,16 @@ class PluginHost:
 
     def provider(self, name: str) -> ProviderHooks:
         """The bound hooks of the provider `name`. Raises ConfigurationError that says why there is none."""
-        if name not in self._bound:
-            self._bound[name] = self._bind_provider(name)
-        return self._bound[name]
+        bound = self._bound.get(name)
+        if bound is None:
+            with self._binding:
+                bound = self._bound.get(name) or self._bind_provider(name)
+                self._bound[name] = bound
+        return bound
+
+    def forked(self) -> None:
+        """In a forked child: a lock that nobody holds."""
+        self._binding = threading.RLock()
 
     def create(self, hook: str, name: str, settings: Mapping[str, Any]) -> Any:
         """What the first plugin makes of `create_transport` or `create_policy`; None when all decline."""

@@ -34,7 +34,8 @@ class Scope:
 
     def next_attempt(self, deadline: Deadline) -> None:
         """Give back what the attempt before held; from now on `deadline` is the one to cancel."""
-        self.give_back()
+        if self._stream is not None or self._lease is not None:
+            self.give_back()
         with self._lock:
             self._deadline = deadline
             cancelled = self._reason is not None
@@ -61,10 +62,12 @@ class Scope:
 
     def give_back(self) -> None:
         """Close the open stream and end the lease. May be called any number of times."""
-        stream = self.take_stream()
-        if stream is not None:
-            stream.close()
-        self.end_lease()
+        if self._stream is not None:
+            stream = self.take_stream()
+            if stream is not None:
+                stream.close()
+        if self._lease is not None:
+            self.end_lease()
 
     def end_lease(self) -> None:
         """End the lease, if the flow has not done so with its outcome."""

@@ -1,7 +1,7 @@
-"""Writes the tables of these pages from the code, so that a page cannot say what the code no longer does.
+"""Writes the tables of these pages from the code and from what was measured: no page says what is no longer so.
 
-`python docs/tables.py` rewrites what stands between `<!-- table: NAME -->` and `<!-- end of table -->` in every page;
-`tests/docs/test_tables.py` fails when that would change anything.
+`python docs/tables.py` rewrites what stands between `<!-- table: NAME -->` and `<!-- end of table -->` in every page and
+in benchmarks/README.md; `tests/docs/test_tables.py` fails when that would change anything.
 """
 
 from __future__ import annotations
@@ -175,6 +175,68 @@ def _difference(before: Any, after: Any, path: str = "") -> Iterator[str]:
             yield f"{path}{key}: {text if len(text) <= LONGEST else '[...]' if isinstance(value, list) else '{...}'}"
 
 
+# -- measured
+
+
+RECORD = PAGES.parent / "benchmarks" / "recorded.json"
+
+
+def recorded() -> Any:
+    return json.loads(RECORD.read_text("utf-8"))
+
+
+def machine() -> str:
+    return f"{recorded()['machine']}.\n"
+
+
+def gates() -> str:
+    """The rows of the gates with what was measured."""
+
+    def rows() -> Iterator[tuple[str, ...]]:
+        for row in recorded()["rows"]:
+            measured = f"{row['measured']} {row['unit']}".strip()
+            yield (row["what"], measured, row["spread"], row["must"], row["proud"], row["verdict"])
+
+    return table("what | measured | spread | must | proud of | verdict", rows())
+
+
+def figures() -> str:
+    """Every figure that the scripts print."""
+
+    def rows() -> Iterator[tuple[str, ...]]:
+        for figure in recorded()["figures"]:
+            values = figure["values"]
+            yield (figure["name"], f"{figure['value']:.3g} {figure['unit']}".strip(), f"{min(values):.3g} to {max(values):.3g}")
+
+    return table("figure | median | spread", rows())
+
+
+def peers() -> str:
+    """A line for each peer; its cost in U and against cnroute, measured in the same process."""
+
+    def rows() -> Iterator[tuple[str, ...]]:
+        for name, document in recorded()["peers"].items():
+            by_name = {figure["name"]: figure for figure in document["figures"]}
+            cells = [_measured(by_name[f"{what}, {side}"]) for what in ("call", "chunk") for side in PEER_COLUMNS]
+            yield (name, *cells)
+
+    sides = ("U", "cnroute, U", "against cnroute")
+    heads = [f"a {what}, {side}" for what in ("call", "chunk") for side in sides]
+    return table(" | ".join(["peer", *heads]), rows())
+
+
+PEER_COLUMNS = ("peer", "cnroute", "peer against cnroute")
+
+
+def _measured(figure: Any) -> str:
+    return f"{figure['value']:.3g} ({min(figure['values']):.3g} to {max(figure['values']):.3g})"
+
+
+def peer_versions() -> str:
+    lines = [f"- {name}: {document['machine']}" for name, document in recorded()["peers"].items()]
+    return "\n".join(lines) + "\n"
+
+
 def vendors() -> str:
     """The rows of plugins/cnroute-openai-compatible, which need not be installed for that."""
     sys.path.insert(0, str(PAGES.parent / "plugins/cnroute-openai-compatible/src"))
@@ -198,6 +260,11 @@ TABLES: dict[str, Callable[[], str]] = {
     "after a failure": after_a_failure,
     "faults": faults,
     "providers": facts,
+    "machine": machine,
+    "gates": gates,
+    "figures": figures,
+    "peers": peers,
+    "peer versions": peer_versions,
     "vendors": vendors,
     **{f"options {name}": (lambda name=name: options(name)) for name in PROVIDERS},  # type: ignore[misc]
     **{f"parameters {name}": (lambda name=name, model=model: becomes(name, model)) for name, model in PROVIDERS.items()},  # type: ignore[misc]
@@ -211,7 +278,7 @@ def rendered(text: str) -> str:
 
 
 def main() -> int:
-    for page in sorted(PAGES.glob("*.md")):
+    for page in (*sorted(PAGES.glob("*.md")), PAGES.parent / "benchmarks" / "README.md"):
         old = page.read_text("utf-8")
         new = rendered(old)
         if new != old:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType
 
+import cnroute
 from tests.docs.pages import ROOT
 
 FOLDER = ROOT / "benchmarks"
@@ -27,3 +31,14 @@ def script(name: str) -> ModuleType:
         finally:
             sys.path.remove(str(FOLDER))
     return sys.modules[known]
+
+
+def output(name: str, *arguments: str) -> str:
+    """What benchmarks/NAME.py prints, run in a process of its own over the package that is tested here."""
+    path = os.pathsep.join([str(Path(cnroute.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = subprocess.run(
+        [sys.executable, str(FOLDER / f"{name}.py"), *arguments], capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import ast
 import json
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.docs.pages import ROOT
-from tests.scripts import FOLDER, script
+from tests.scripts import FOLDER, output, script
 
 MEASURING = ("call", "concurrency", "failover", "growth", "imports", "inmemory", "install", "memory", "stream")
 
@@ -70,9 +69,8 @@ def test_a_script_begins_with_its_question(name: str) -> None:
 def test_scripts_run_in_processes_of_their_own(tmp_path: Path) -> None:
     """The whole way: `gates.py` starts a script, which starts its runs; the table and the JSON come out."""
     file = tmp_path / "gates.json"
-    command = [sys.executable, str(FOLDER / "gates.py"), "--only", "install", "--tiny", "--json", str(file)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
-    assert done.returncode == 0, done.stderr
+    printed = output("gates", "--only", "install", "--tiny", "--json", str(file))
+    assert "distributions besides cnroute" in printed
     rows = {row["what"]: row for row in json.loads(file.read_text("utf-8"))["rows"]}
     assert rows["core install: distributions besides itself"]["measured"] == "6"
     assert rows["one routed call, five providers, default logging"]["verdict"] == "not measured"
@@ -162,3 +160,22 @@ def test_the_answers_are_those_of_the_page(harness: Any) -> None:
     assert {dialect: len(samples.answer(dialect)) // 100 for dialect in samples.MODELS} == {
         "dashscope": 11, "minimax-v2": 13, "openai": 13,
     }  # fmt: skip
+
+
+def test_every_peer_has_its_file_and_its_environment() -> None:
+    """The peers of the issue are there; what cnroute needs in their environments is what setup.cfg says."""
+    run = script("peers/run")
+    assert [peer.name for peer in run.PEERS] == ["litellm", "openai", "dashscope", "any-llm", "pydantic-ai"]
+    for peer in run.PEERS:
+        code = ast.parse((FOLDER / f"peers/{peer.module}.py").read_text("utf-8"))
+        assert {"call", "stream"} <= {each.name for each in code.body if isinstance(each, ast.FunctionDef)}
+    assert len(run.dependencies()) == 5 and all(">=" in line for line in run.dependencies())
+
+
+def test_a_peer_that_cannot_be_installed_is_named(tmp_path: Path) -> None:
+    """Its reason is pip's last line; nothing is left that looks installed."""
+    run = script("peers/run")
+    peer = run.Peer("none", "none", "./there-is-no-such-file.whl")
+    with pytest.raises(run.NotInstalled, match="No module named pip"):
+        run.environment(peer, tmp_path, renew=False, with_pip=False)
+    assert not (tmp_path / "none/installed").exists()

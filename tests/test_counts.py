@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from types import ModuleType
 
 import pytest
 
-from tests.docs.pages import ROOT
-from tests.scripts import script
+from tests.scripts import output, script
 
 
 @pytest.fixture(scope="module")
@@ -23,8 +21,7 @@ def test_nothing_has_become_dearer(counts: ModuleType) -> None:
 
     Counted in a process of its own, in which orjson cannot be imported and nobody else traces.
     """
-    command = [sys.executable, str(ROOT / "benchmarks/counts.py"), "--json"]
-    now = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT).stdout)
+    now = json.loads(output("counts", "--json"))
     assert counts.problems(now, counts.recorded()) == []
     assert now.keys() == counts.recorded().keys()
 

@@ -41,6 +41,7 @@ ATTRS = frozenset({"attrs"})
 TABLE: dict[str, Room] = {
     # 0 values
     **{name: Room(VALUES, ATTRS, pure=True) for name in VALUES},
+    "codec": Room(VALUES, ATTRS | {"orjson"}, pure=True),
     # 1 plugin contract
     "hookspecs": Room(DECIDING, ATTRS | {"pluggy"}, pure=True),
     "wire": Room(DECIDING, ATTRS | {"cattrs"}, pure=True),

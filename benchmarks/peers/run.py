@@ -71,13 +71,13 @@ def dependencies() -> list[str]:
     return setup["options"]["install_requires"].split()
 
 
-def environment(peer: Peer, cache: Path, renew: bool) -> Path:
+def environment(peer: Peer, cache: Path, renew: bool, with_pip: bool = True) -> Path:
     """The interpreter of the peer's environment, made if need be. Raises NotInstalled."""
     place = cache / peer.name
     python = place / ("Scripts" if os.name == "nt" else "bin") / "python"
     done = place / "installed"
     if renew or not done.exists():
-        venv.create(place, with_pip=True)
+        venv.create(place, with_pip=with_pip)
         command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--upgrade"]
         installed = subprocess.run([*command, peer.requirement, *dependencies()], capture_output=True, text=True, check=False)
         if installed.returncode:
@@ -125,8 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(*table(lines, HEADINGS), sep="\n")
     print(*(f"{name}: {document['machine']}" for name, document in documents.items()), *missing, sep="\n")
     if asked.json:
-        figures = [each for document in documents.values() for each in document["figures"]]
-        asked.json.write_text(json.dumps({"peers": documents, "figures": figures}, ensure_ascii=False, indent=1) + "\n", "utf-8")
+        asked.json.write_text(json.dumps(documents, ensure_ascii=False, indent=1) + "\n", "utf-8")
     return 1 if missing else 0
 
 

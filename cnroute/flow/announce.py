@@ -12,13 +12,13 @@ from cnroute.flow.bill import bill_of
 from cnroute.flow.running import Call
 from cnroute.money import plain
 from cnroute.notices import AttemptFinished, AttemptSkipped, AttemptStarted, BudgetOverrun, CallFinished, CallStarted
-from cnroute.routing.plan import Step
+from cnroute.routing.walk import Step
 
 
 def call_started(call: Call) -> None:
     """The call begins."""
-    if call.notify is not None:
-        call.notify(
+    if call.audience.hears(CallStarted):
+        call.audience.notify(
             CallStarted(
                 call_id=call.id, route=call.walk.course.name, stream=call.stream, metadata=call.request.metadata,
                 messages=call.request.messages if call.log_content else None,
@@ -28,10 +28,10 @@ def call_started(call: Call) -> None:
 
 def call_finished(call: Call, outcome: str, completion: ChatCompletion | None, error: CallError | None) -> None:
     """The call has ended; exactly one of these per call."""
-    if call.notify is None:
+    if not call.audience.hears(CallFinished):
         return
     last = call.attempts[-1] if call.attempts else None
-    call.notify(
+    call.audience.notify(
         CallFinished(
             call_id=call.id, route=call.walk.course.name, stream=call.stream, outcome=outcome,
             seconds=call.clock.monotonic() - call.started, attempts=tuple(call.attempts),
@@ -55,9 +55,9 @@ def _content(call: Call, completion: ChatCompletion | None) -> dict[str, str]:
 
 def attempt_started(call: Call, step: Step) -> None:
     """A deployment was admitted and is about to be asked."""
-    if call.notify is not None:
+    if call.audience.hears(AttemptStarted):
         deployment = step.place.deployment
-        call.notify(
+        call.audience.notify(
             AttemptStarted(
                 call_id=call.id, route=call.walk.course.name, deployment=deployment.name, provider=deployment.provider,
                 model=deployment.model, number=len(call.attempts) + 1, stream=call.stream, metadata=call.request.metadata,
@@ -80,8 +80,8 @@ def attempt_finished(
     """The last attempt, begun at `started`, has ended; `decision` is what follows."""
     if run is not None and run.committed_at is not None:
         call.first_content = run.committed_at - call.started
-    if call.notify is not None:
-        call.notify(
+    if call.attempts[-1].failure is not None or call.audience.hears(AttemptFinished):
+        call.audience.notify(
             AttemptFinished(
                 call_id=call.id, route=call.walk.course.name, model=step.place.deployment.model, stream=call.stream,
                 attempt=call.attempts[-1], decision=decision, metadata=call.request.metadata,
@@ -103,9 +103,9 @@ def _vendor_facts(step: Step, completion: ChatCompletion | None) -> dict[str, st
 
 def candidate_skipped(call: Call, step: Step, reason: str, detail: str) -> None:
     """A candidate was refused before anything was sent."""
-    if call.notify is not None:
+    if call.audience.hears(AttemptSkipped):
         deployment = step.place.deployment
-        call.notify(
+        call.audience.notify(
             AttemptSkipped(
                 call_id=call.id, route=call.walk.course.name, deployment=deployment.name, provider=deployment.provider,
                 reason=reason, detail=detail, metadata=call.request.metadata,
@@ -115,9 +115,9 @@ def candidate_skipped(call: Call, step: Step, reason: str, detail: str) -> None:
 
 def budget_overrun(call: Call, step: Step, reserved: Decimal, spent: Decimal) -> None:
     """A vendor charged more than was thought possible."""
-    if call.notify is not None:
+    if call.audience.hears(BudgetOverrun):
         deployment = step.place.deployment
-        call.notify(
+        call.audience.notify(
             BudgetOverrun(
                 call_id=call.id, route=call.walk.course.name, deployment=deployment.name, provider=deployment.provider,
                 reserved=plain(reserved), spent=plain(spent), currency=call.currency, metadata=call.request.metadata,

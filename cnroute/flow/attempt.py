@@ -21,7 +21,7 @@ from cnroute.flow.effects import Effect, Open, Read, Send
 from cnroute.flow.stream import Reading, StreamFailed
 from cnroute.http import HttpRequest, HttpResponse, header_request_id
 from cnroute.routing.deadline import Clock, Deadline
-from cnroute.routing.plan import Step
+from cnroute.routing.walk import Step
 
 K = FailureKind
 

@@ -42,7 +42,9 @@ def _open_ended(price: Price, request: ChatRequest, usage: Usage | None, known: 
 
 
 def _searches(completion: ChatCompletion | None) -> int:
-    return 1 if completion is not None and any(source.kind == "web_search" for source in completion.sources) else 0
+    if completion is None or not completion.sources:
+        return 0
+    return 1 if any(source.kind == "web_search" for source in completion.sources) else 0
 
 
 def _estimated(place: Place, request: ChatRequest, completion: ChatCompletion | None) -> Cost | None:
@@ -72,6 +74,8 @@ def worst_cost(place: Place, request: ChatRequest, body: bytes) -> Decimal | Non
 def bill_of(attempts: Iterable[Attempt], currency: str) -> Bill:
     """What the attempts cost together: confirmed, and possible on top."""
     kept = list(attempts)
+    if len(kept) == 1 and kept[0].billing == "billed":
+        return Bill(kept[0].cost, Cost(ZERO, ZERO, currency))
     sure = [attempt.cost for attempt in kept if attempt.billing == "billed"]
     maybe = [_from_zero(attempt.cost) for attempt in kept if attempt.billing == "unknown"]
     return Bill(add_up(sure, currency), add_up(maybe, currency))

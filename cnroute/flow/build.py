@@ -89,6 +89,18 @@ def _checked(place: Place, made: Any, dropped: Mapping[str, str]) -> HttpRequest
 
 
 def _problem(place: Place, made: HttpRequest) -> str | None:
+    """What is wrong with the request; what was found good for the request before is not looked at again."""
+    good = place.sent_before
+    same = made.__class__ is HttpRequest and made.url == good.url and made.method == good.method and made.headers == good.headers
+    if same and made.adjusted.__class__ is dict and made.body.__class__ is bytes:
+        return None
+    problem = _found_problem(place, made)
+    if problem is None:
+        place.sent_before = HttpRequest(made.method, made.url, dict(made.headers))
+    return problem
+
+
+def _found_problem(place: Place, made: HttpRequest) -> str | None:
     if made.method != "POST" and not (isinstance(made.method, str) and _HEADER_NAME.fullmatch(made.method)):
         return "returned a method that HTTP does not have"
     for mapping in (made.headers, made.adjusted):

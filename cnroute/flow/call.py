@@ -31,7 +31,7 @@ from cnroute.http import HttpRequest
 from cnroute.money import EXACT, ZERO
 from cnroute.routing.deadline import Deadline
 from cnroute.routing.health import Lease, Outcome, Refusal
-from cnroute.routing.plan import Step
+from cnroute.routing.walk import Step
 from cnroute.settings import Timeouts
 
 K = FailureKind
@@ -78,7 +78,7 @@ def _pursue(call: Call) -> Flow:
             pursuit.refused(move.step, lease)
             candidate_skipped(call, move.step, lease.reason, lease.detail)
             continue
-        if not pursuit.may_go_on():  # waiting for a place took the time
+        if not pursuit.has_time():  # waiting for a place took it
             lease.end()
             continue
         completion = yield from _try(call, move.step, request, deadline, lease, pursuit)

@@ -12,7 +12,7 @@ from cnroute.flow.running import Call
 from cnroute.money import ZERO, Cost
 from cnroute.routing import tokens
 from cnroute.routing.limits import Claimed
-from cnroute.routing.plan import Step
+from cnroute.routing.walk import Step
 
 K = FailureKind
 

@@ -20,7 +20,7 @@ from cnroute.failures import Failure, FailureKind
 from cnroute.flow.running import Call
 from cnroute.routing.health import Refusal
 from cnroute.routing.limits import PRICE_UNKNOWN
-from cnroute.routing.plan import Step
+from cnroute.routing.walk import Step
 
 K = FailureKind
 _LEAST = 0.5
@@ -59,6 +59,8 @@ class Pursuit:
         self._rules = call.walk.course.table
         self._retries = call.walk.course.retries
         self._untried: list[Step] = list(call.walk.steps)
+        self._least = min(_LEAST, call.total / 2)
+        """Seconds without which no further attempt starts."""
         self._seen: dict[str, _Tried] = {}
         self._last: Failure | None = None
         self._stopped = False
@@ -76,6 +78,7 @@ class Pursuit:
         if rule.next == "listed" or (rule.next == "no" and rule.again == "no"):
             self._stopped = True
         elif rule.next == "larger":
+            self._untried += self._call.walk.further()
             self._untried = [other for other in self._untried if _larger(other, step)]
             self._seen = {name: other for name, other in self._seen.items() if other is seen or _larger(other.step, step)}
 
@@ -104,7 +107,7 @@ class Pursuit:
         """What follows the attempt that just failed, in one word: `next`, `again` or `stop`."""
         if self._stopped or not self.may_go_on():
             return "stop"
-        if self._untried:
+        if self._reaches(1):
             return "next"
         self._next = self._waiting_move()
         if self._next is None:
@@ -119,7 +122,7 @@ class Pursuit:
         decided, self._next = self._next, None
         if self._stopped or not self.may_go_on():
             raise self._error()
-        if self._untried:
+        if self._untried or self._reaches(1):
             return Move(self._untried[0])
         move = decided or self._waiting_move() or self._probing_move()
         if move is None:
@@ -133,7 +136,9 @@ class Pursuit:
         fixed = step.place.timeouts.plain.attempt
         if fixed is not None:
             return now + min(left, fixed)
-        others = min(self._still_open(step), self._attempts_left() - 1)
+        others = self._attempts_left() - 1
+        if others > 0:
+            others = min(others, self._still_open(step, others))
         if others < 1:
             return self._call.deadline_at
         share = left / (others + 1)
@@ -145,32 +150,43 @@ class Pursuit:
     def _with_a_hair(self, share: float, left: float) -> float:
         """`share`, shortened where it would leave the next attempt a hair less than it needs to start (totals up to 1 s)."""
         hair = _HAIR * min(1.0, self._call.total)
-        most = left - self._least() - hair
+        most = left - self._least - hair
         return most if 0 < share - most <= 2 * hair else share
 
-    def _least(self) -> float:
-        """Seconds without which no further attempt starts."""
-        return min(_LEAST, self._call.total / 2)
+    def _still_open(self, step: Step, most: int) -> int:
+        """How many others are untried, counted to `most`."""
+        self._reaches(most + 1)
+        return len(self._untried) - (step in self._untried)
 
-    def _still_open(self, step: Step) -> int:
-        return sum(1 for other in self._untried if other is not step)
+    def _reaches(self, count: int) -> bool:
+        """Whether there are `count` untried steps; they are made now."""
+        if len(self._untried) < count:
+            self._untried += self._call.walk.further(count - len(self._untried))
+        return len(self._untried) >= count
 
     def _attempts_left(self) -> int:
-        paid = sum(1 for attempt in self._call.attempts if attempt.billing != "none")
-        return min(self._retries.max_attempts - len(self._call.attempts), self._retries.max_paid_attempts - paid)
+        attempts, retries = self._call.attempts, self._retries
+        if not attempts:
+            return min(retries.max_attempts, retries.max_paid_attempts)
+        paid = sum(1 for attempt in attempts if attempt.billing != "none")
+        return min(retries.max_attempts - len(attempts), retries.max_paid_attempts - paid)
 
     def may_go_on(self) -> bool:
         """Whether an attempt may start now: within the limits of attempts and money, and with enough time left."""
         if self._attempts_left() < 1:
             return False
-        return self._call.remaining() >= self._least()
+        return self.has_time()
+
+    def has_time(self) -> bool:
+        """Whether an attempt that starts now could end."""
+        return self._call.remaining() >= self._least
 
     def _waiting_move(self) -> Move | None:
         """The candidate that may be asked again soonest, if waiting for it fits."""
         soonest = min(self._waits(), key=lambda move: move.wait, default=None)
         if soonest is None:
             return None
-        room = self._call.remaining() - self._least()
+        room = self._call.remaining() - self._least
         return soonest if soonest.wait <= min(self._retries.max_wait, room) else None
 
     def _waits(self) -> Iterator[Move]:
@@ -216,7 +232,7 @@ class Pursuit:
     def _error(self) -> CallError:
         if self._last is not None:
             return error_for(self._last)
-        if self._call.remaining() < self._least():
+        if self._call.remaining() < self._least:
             return error_for(Failure(K.DEADLINE_EXCEEDED, "the deadline passed before anything was sent", billing="none"))
         reasons = self._reasons()
         kinds = {_OWN_CLASS.get(reason) for _, reason, _ in reasons}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
 
@@ -13,7 +13,15 @@ from cnroute.failures import Attempt
 from cnroute.notices import Notice
 from cnroute.routing.deadline import Clock
 from cnroute.routing.limits import Guard
-from cnroute.routing.plan import Place, Walk
+from cnroute.routing.plan import Place
+from cnroute.routing.walk import Walk
+
+
+class Audience(Protocol):
+    """Who is told of calls: the log and the observers."""
+
+    def hears(self, kind: type) -> bool: ...  # noqa: D102
+    def notify(self, notice: Notice, /) -> None: ...  # noqa: D102
 
 
 @attrs.define(eq=False, repr=False)
@@ -29,7 +37,7 @@ class Call:
     started: float
     clock: Clock
     random: Callable[[], float]
-    notify: Callable[[Notice], None] | None
+    audience: Audience
     currency: str
     fit: Callable[[Place], ChatRequest]
     log_content: bool = False

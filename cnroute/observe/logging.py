@@ -11,7 +11,7 @@ Rules of this file
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, MutableMapping
+from collections.abc import MutableMapping
 from typing import Any
 
 from cnroute.notices import Notice
@@ -23,7 +23,7 @@ RESERVED = frozenset(vars(logging.makeLogRecord({}))) | {
 }
 
 
-def make_log(log_content: bool) -> Callable[[Notice], None]:
+def make_log(log_content: bool) -> Log:
     """The function that logs notices. It raises nothing but MemoryError."""
     _quiet()
     return Log(log_content)
@@ -58,6 +58,11 @@ class Log:
         self._rows: dict[type, list[tuple[logging.Logger, Event]]] = {}
         for event in EVENTS:
             self._rows.setdefault(event.of, []).append((logging.getLogger(event.logger), event))
+
+    def hears(self, kind: type) -> bool:
+        """Whether every notice of this kind makes an event now."""
+        rows = self._rows.get(kind, ())
+        return any(event.when is None and logger.isEnabledFor(event.level) for logger, event in rows)
 
     def __call__(self, notice: Notice | ObserverFailed | Unpriced) -> None:
         """Log what the catalogue says about `notice`."""

@@ -27,12 +27,15 @@ def max_tokens(place: Place, request: ChatRequest, course: Course) -> int:
 
 def fitted(place: Place, request: ChatRequest, course: Course) -> ChatRequest:
     """The request as this deployment's provider sees it: max_tokens filled in, only its own `extra`."""
-    values: dict[str, Any] = {"max_tokens": max_tokens(place, request, course)}
-    for layer in reversed((place.deployment.defaults, *course.defaults)):
-        values.update({name: value for name, value in layer.items() if name != "max_tokens" and getattr(request, name) is None})
+    values: dict[str, Any] = {}
+    for layer in (*reversed(course.defaults), place.deployment.defaults):
+        if layer:
+            values.update({name: value for name, value in layer.items() if getattr(request, name) is None})
+    if request.max_tokens is None:
+        values["max_tokens"] = max_tokens(place, request, course)
     if request.extra:
         values["extra"] = request.extra.get(place.deployment.provider, {})
-    return request.with_values(values)
+    return request.with_values(values) if values else request
 
 
 def too_long(place: Place, request: ChatRequest, count: int) -> tuple[str, str] | None:

@@ -17,13 +17,14 @@ import datetime
 import threading
 from collections import deque
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import attrs
 
 from cnroute.accounts import Hold
 from cnroute.failures import Billing, FailureKind
-from cnroute.money import Cost
+from cnroute.money import EXACT, Cost
 from cnroute.routing.deadline import Clock, Deadline
 from cnroute.routing.fallback import Rule
 from cnroute.settings import Breaker, Limits
@@ -60,7 +61,7 @@ class Refusal:
     detail: str = ""
 
 
-@attrs.frozen
+@attrs.define
 class Snapshot:
     """What plans see of a deployment: rates, times, and until when it is left alone (monotonic; 0: not)."""
 
@@ -73,6 +74,20 @@ class Snapshot:
     in_flight: int = 0
     output_tokens: float | None = None
     spend: str | None = None
+
+
+@attrs.define(eq=False)
+class Spent:
+    """A sum of costs that grows; a `Cost` for each step of it would take three times as long."""
+
+    currency: str
+    low: Decimal
+    high: Decimal
+    estimated: bool
+
+    def cost(self) -> Cost:
+        """The sum so far."""
+        return Cost(self.low, self.high, self.currency, self.estimated)
 
 
 class Lease:
@@ -96,7 +111,8 @@ class Lease:
             self._health.settle_if_free()
 
     def __del__(self) -> None:
-        self.end()
+        if not self._ended:
+            self.end()
 
 
 class Health:
@@ -117,7 +133,7 @@ class Health:
         self._probe: Lease | None = None
         self._cool_until = 0.0
         self._cool_kind: str = ""
-        self._spend: Cost | None = None
+        self._spent: Spent | None = None
         self._throttled_for = 0.0
         self._success = 1.0
         self._paid_failure = 0.0
@@ -151,18 +167,19 @@ class Health:
         """
         with self._lock:
             self._settle()
-            refusal = self._refusal(self._clock.monotonic(), probe)
-            if refusal is None and self._in_flight >= self._limits.max_in_flight:
-                refusal = self._wait(deadline) or self._refusal(self._clock.monotonic(), probe)
+            refusal = self._refusal(probe)
+            if refusal is None and len(self._out) >= self._limits.max_in_flight:
+                refusal = self._wait(deadline) or self._refusal(probe)
             return refusal or self._lease()
 
     def ready_at(self, now: float) -> float:
         """The monotonic instant from which the deployment may be asked; 0 when it may be asked now."""
         return 0.0 if self._breaker is None else max(self._cool_until, self._open_until if self._open else 0.0)
 
-    def _refusal(self, now: float, probe: bool) -> Refusal | None:
-        if self._breaker is None:
+    def _refusal(self, probe: bool) -> Refusal | None:
+        if self._breaker is None or not (self._open or self._cool_until):
             return None
+        now = self._clock.monotonic()
         if self._cool_until > now:
             left = self._cool_until - now
             return Refusal("cooling_down", self._cool_until, f"left alone for {left:.1f} s more after {self._cool_kind}")
@@ -262,8 +279,9 @@ class Health:
             if outcome is not None:
                 self._learn(outcome, lease.probe)
             self._ended.popleft()
-            self._room.notify()
-            self._call_next()
+            if self._waiting or self._wakers:
+                self._room.notify()
+                self._call_next()
 
     def _learn(self, outcome: Outcome, probe: bool) -> None:
         rule = outcome.rule
@@ -330,17 +348,26 @@ class Health:
 
     def paid(self, cost: Cost | None) -> None:
         """Add up what answers cost; a cost in another currency begins the sum anew."""
-        if cost is not None:
-            same = self._spend is not None and self._spend.currency == cost.currency
-            self._spend = self._spend.plus(cost) if same and self._spend is not None else cost
+        if cost is None:
+            return
+        spent = self._spent
+        if spent is None or spent.currency != cost.currency:
+            self._spent = Spent(cost.currency, cost.low, cost.high, cost.estimated)
+            return
+        spent.low = EXACT.add(spent.low, cost.low)
+        spent.high = EXACT.add(spent.high, cost.high)
+        spent.estimated = spent.estimated or cost.estimated
 
     def snapshot(self) -> Snapshot:
         """The state as plans see it; reads without waiting for anybody."""
-        now = self._clock.monotonic()
-        until = self.ready_at(now)
+        until, word = 0.0, "closed"
+        if self._cool_until or self._open:
+            now = self._clock.monotonic()
+            until, word = self.ready_at(now), self._word(now)
+            until = until if until > now else 0.0
         return Snapshot(
-            self._success, self._paid_failure, self._seconds, self._first_content, self._word(now),
-            until if until > now else 0.0, self._in_flight, self._output_tokens,
+            self._success, self._paid_failure, self._seconds, self._first_content, word, until, len(self._out),
+            self._output_tokens,
         )
 
     def _word(self, now: float) -> str:
@@ -368,7 +395,7 @@ class Health:
             "in_flight": seen.in_flight,
             "success_rate": round(seen.success, 4),
             "paid_failure_rate": round(seen.paid_failure, 4),
-            "spend": None if self._spend is None else str(self._spend),
+            "spend": None if self._spent is None else str(self._spent.cost()),
             "seconds": seen.seconds,
             "first_content_seconds": seen.first_content,
         }

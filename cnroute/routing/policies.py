@@ -10,6 +10,8 @@ Rules of this file
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
@@ -36,7 +38,7 @@ class Option:
     index: int = 0
 
 
-@attrs.frozen
+@attrs.define(eq=False)
 class Context:
     """What a policy may use beside its options: `random()` gives a number from 0 to 1."""
 
@@ -90,7 +92,31 @@ class Cheapest:
 
     def order(self, options: Sequence[Option], context: Context) -> Sequence[Option]:
         """The options by expected cost, unknown ones last."""
+        first, *others = options
+        if all(_same(first, other) for other in others):
+            return options
         return sorted(options, key=lambda option: _expected(option.cost, option.health))
+
+
+def _same(one: Option, other: Option) -> bool:
+    seen, also = one.health, other.health
+    return one.cost == other.cost and (seen.success, seen.paid_failure) == (also.success, also.paid_failure)
+
+
+# Far more than a few float operations can be off by.
+_APART = 1e-9
+
+
+def nearly_ranked(costs: list[tuple[float, int]]) -> list[int] | None:
+    """The indexes by their costs (infinite: unknown) where floats tell all of them apart; None where they cannot.
+
+    Fractions decide then: they cost fifteen times as much, and are hardly ever needed.
+    """
+    costs.sort()
+    for (low, _), (high, _) in itertools.pairwise(costs):
+        if high != math.inf and not high - low > _APART * high:
+            return None
+    return [index for _, index in costs]
 
 
 def _expected(cost: Cost | None, health: Snapshot) -> tuple[bool, Fraction]:

@@ -8,8 +8,8 @@ Rules of this file
 
 from __future__ import annotations
 
-import contextlib
 import threading
+from collections.abc import Iterable
 from typing import Any, Protocol, cast
 
 from cnroute.failures import Failure, FailureKind
@@ -19,7 +19,8 @@ from cnroute.transports import steps
 from cnroute.transports.answers import KEPT_OF_AN_ERROR, check_status
 from cnroute.transports.bodies import PIECE, Framer, Inflate, decoder_of, framer_of
 from cnroute.transports.exchange import Deadline, Exchange
-from cnroute.transports.guarded import Guarded, Head
+from cnroute.transports.guarded import Guarded
+from cnroute.transports.heads import Head, read_head
 from cnroute.transports.places import Places, Token
 from cnroute.transports.steps import ERRORS, STALE, WireError
 
@@ -40,7 +41,7 @@ class Bound(Protocol):
     active: set[Call]
 
     def path_of(self, url: str, /) -> str: ...  # noqa: D102
-    def headers_of(self, request: HttpRequest, /) -> dict[str, str]: ...  # noqa: D102
+    def head_of(self, request: HttpRequest, path: str, /) -> bytes: ...  # noqa: D102
     def new_connection(self) -> Guarded: ...  # noqa: D102
 
 
@@ -120,20 +121,19 @@ class Call:
     def _ask_on(self, connection: Guarded, request: HttpRequest, path: str) -> Head:
         exchange = self.exchange
         self.connection = connection
-        connection.exchange = exchange
+        connection.begin(exchange)
         exchange.hold(connection.sock)
+        head, body = self.bound.head_of(request, path), request.body
         exchange.begin_write()
         self.unsent = True
-        body: Any = request.body or None
-        if body is not None and not isinstance(body, bytes):
-            body = body.chunks() if callable(body.chunks) else body.chunks
-        headers = self.bound.headers_of(request)
         # The peer may answer and close before it has read everything: read on (U16).
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            connection.request(request.method, path, body, headers)
+        try:
+            connection.put(head, body if isinstance(body, bytes) else _chunks(body))
             self.unsent = False
+        except (BrokenPipeError, ConnectionResetError):
+            pass
         exchange.begin_head(whole=not self.unsent)
-        return connection.getresponse()
+        return read_head(connection.file)
 
     # -- the body
 
@@ -190,8 +190,6 @@ class Call:
 
     def read_piece(self) -> bytes:
         """The same for a stream: counted, and the connection given back as soon as the end was seen."""
-        if not self._enter():
-            return self._read_after_end()
         try:
             data = self.read()
             self.count(len(data), self.bound.limits.max_stream_bytes)
@@ -201,14 +199,16 @@ class Call:
             self.end()
         return data
 
-    def _read_after_end(self) -> bytes:
+    def read_after_end(self) -> bytes:
+        """What a stream gives whose exchange is over: b"" after its end, else a WireError."""
         if self.framer is not None and self.framer.done:
             return b""
         raise WireError(K.CANCELLED, "the stream is closed")
 
     # -- the end
 
-    def _enter(self) -> bool:
+    def enter(self) -> bool:
+        """A thread goes in to read; False: the exchange is over. Raises RuntimeError while another one is inside."""
         with self._lock:
             if self._busy:
                 raise RuntimeError("a stream is read by one thread at a time")
@@ -280,13 +280,11 @@ class Call:
         if connection is None or answer is None or not self._is_clean(connection):
             self._close_connection()
             return
-        answer.close()
-        del connection.exchange
+        del connection.exchange, connection.reader.exchange
         self.bound.places.keep(connection)
 
     def _is_clean(self, connection: Guarded) -> bool:
-        # http.client has closed the connection itself when the answer said so, or had no framing.
-        if connection.sock is None or not self.bound.keepalive or self.exchange.cancelled:
+        if self.answer is None or self.answer.last or not self.bound.keepalive or self.exchange.cancelled:
             return False
         if self.framer is None or not self.framer.done or self.framer.surplus:
             return False
@@ -295,8 +293,6 @@ class Call:
         return not connection.file.peek(1) and not (pending and pending())
 
     def _close_connection(self) -> None:
-        if self.answer is not None:
-            self.answer.close()
         if self.connection is not None:
             if self.unsent:
                 self.connection.reset_on_close()
@@ -317,3 +313,8 @@ class Call:
             self.exchange.grip.abandon()
             self.bound.places.close_later(self._close_connection)
             self._free()
+
+
+def _chunks(body: Any) -> Iterable[bytes]:
+    """What a file body sends; opened again for each time that it is sent."""
+    return body.chunks() if callable(body.chunks) else body.chunks  # type: ignore[no-any-return]

@@ -185,14 +185,12 @@ def shut(sock: Any) -> None:
 class GuardedReader(io.RawIOBase):
     """The receiving side of a socket that asks the exchange before every receive (U10).
 
-    It holds the socket's own file object: http.client closes the socket itself as soon as it has read
-    `Connection: close`, and the answer must still be readable then. `ended`: give nothing more.
+    `exchange` is the one that uses the connection now. `ended`: give nothing more.
     """
 
     def __init__(self, sock: socket.socket, exchange: Exchange) -> None:
-        self.socket = sock
-        self._file: io.RawIOBase = sock.makefile("rb", buffering=0)
-        self._exchange = exchange
+        self._socket = sock
+        self.exchange = exchange
         self.ended = False
 
     def readable(self) -> bool:
@@ -203,12 +201,8 @@ class GuardedReader(io.RawIOBase):
         """One receive, not longer than the exchange allows."""
         if self.ended:
             return 0
-        self.socket.settimeout(self._exchange.allow())
-        count: int = self._file.readinto(buffer)
-        self._exchange.received += count
+        exchange = self.exchange
+        self._socket.settimeout(exchange.allow())
+        count = self._socket.recv_into(buffer)
+        exchange.received += count
         return count
-
-    def close(self) -> None:
-        """Let go of the socket too; without this its descriptor lives until the next collection."""
-        self._file.close()
-        super().close()

@@ -1,9 +1,10 @@
 """urllib3's connections under our own clock: the one file that puts something of ours into urllib3 and http.client.
 
 Rules of this file
-- Three things are ours: where a connection's socket comes from, what it sends through, and the file that its answer
-  is read from. Each of them asks the exchange before it waits (U10, U11, U13).
-- `self_test` proves that all three still reach urllib3: another urllib3 is a ConfigurationError, never a silent
+- urllib3 connects: TLS, its verification, proxies and their tunnels. Three things are ours: where a connection's
+  socket comes from, what is sent through it, and the file that answers are read from. Each of them asks the exchange
+  before it waits (U10, U11, U13).
+- `self_test` proves that our socket still reaches urllib3 and comes back: another urllib3 is a ConfigurationError, never a silent
   loss of the deadline.
 """
 
@@ -11,31 +12,30 @@ from __future__ import annotations
 
 import http.client
 import io
+import itertools
 import os
+import select
 import socket
 import struct
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 from urllib3 import __version__  # type: ignore[attr-defined]
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from cnroute.errors import ConfigurationError
-from cnroute.failures import FailureKind
-from cnroute.http import Headers
 from cnroute.settings import Timeouts
 from cnroute.transports import steps
 from cnroute.transports.bodies import PIECE
 from cnroute.transports.exchange import Exchange, GuardedReader
-from cnroute.transports.steps import ERRORS, WireError
+from cnroute.transports.heads import read_head
+from cnroute.transports.steps import ERRORS
 
 _BUFFER = 16384
-_MAX_LINE = 65536
-_MAX_HEADERS = 100
-_BLANK = (b"\r\n", b"\n")
-_FOLDS = (b" ", b"\t")
+# Joining head and body saves a system call; of a larger body the copy would cost more.
+_IN_ONE_WRITE = 65536
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, no seconds
 
 
@@ -50,65 +50,6 @@ class _Opened:
     def makefile(self, mode: str) -> io.BufferedReader:
         """The guarded file."""
         return self._file
-
-
-class Head(http.client.HTTPResponse):
-    """An answer's status line and headers; what follows is read from the connection's file.
-
-    http.client's own `begin` runs the e-mail parser: 54 us for 11 headers, by hand 9, a tenth of a call (measured).
-    By hand broken lines are refused too: urllib3 would log them together with the URL's query (U31).
-    """
-
-    fields: Headers
-    lengths: list[str]
-    codings: list[str]
-
-    def begin(self) -> None:
-        """Read status line and headers, after any number of `100 Continue`."""
-        version, status, self.reason = self._read_status()  # type: ignore[attr-defined]
-        while status == http.client.CONTINUE:
-            _pairs(self.fp)
-            version, status, self.reason = self._read_status()  # type: ignore[attr-defined]
-        if not version.startswith("HTTP/1."):
-            raise http.client.UnknownProtocol(version)
-        self.version = 10 if version == "HTTP/1.0" else 11
-        self.code = self.status = status
-        pairs = _pairs(self.fp)
-        self.fields = Headers(pairs)
-        self.lengths = [value for name, value in pairs if name.lower() == "content-length"]
-        self.codings = [value for name, value in pairs if name.lower() == "transfer-encoding"]
-        self.will_close = self._ends_with_close()
-
-    def _ends_with_close(self) -> bool:
-        """http.client asks: True takes the socket away from the connection."""
-        wish = self.fields.get("connection", "").lower()
-        kept = "keep-alive" in wish if self.version == 10 else "close" not in wish
-        return not kept or not (self.lengths or self.codings)
-
-
-def _pairs(file: io.BufferedIOBase) -> list[tuple[str, str]]:
-    """Header lines up to the blank one. Raises WireError for too many, too long or broken ones (U23, U24)."""
-    pairs: list[tuple[str, str]] = []
-    for _ in range(_MAX_HEADERS):
-        line = file.readline(_MAX_LINE + 1)
-        if line in _BLANK:
-            return pairs
-        name, colon, value = line.decode("latin-1").partition(":")
-        if not line.endswith(b"\n"):
-            raise _cut_line(line)
-        if line[:1] in _FOLDS and pairs:  # an old way to go on with a value on the next line
-            pairs[-1] = (pairs[-1][0], f"{pairs[-1][1]} {line.decode('latin-1').strip()}")
-        elif not colon or not name or name != name.strip():
-            raise WireError(FailureKind.PROTOCOL_ERROR, "a header line of the answer is broken")
-        else:
-            pairs.append((name, value.strip()))
-    raise WireError(FailureKind.PROTOCOL_ERROR, "the answer has too many header lines")
-
-
-def _cut_line(line: bytes) -> WireError:
-    if len(line) > _MAX_LINE:
-        return WireError(FailureKind.PROTOCOL_ERROR, "a header line of the answer is too long")
-    return WireError(FailureKind.CONNECTION_LOST, "the connection was closed inside the answer's head")
 
 
 class Guarded(HTTPConnection):
@@ -131,29 +72,54 @@ class Guarded(HTTPConnection):
         sys.audit("http.client.connect", self, self.host, self.port)
         return self._dialler(self.exchange)
 
-    def send(self, data: Any) -> None:
-        """One write, not longer than the exchange allows (U11)."""
-        if self.sock is not None:
+    def connect(self) -> None:
+        """Connect, tunnel, shake hands; then there is a file to read answers from."""
+        super().connect()
+        self._open_file()
+
+    def _open_file(self) -> None:
+        self.reader = GuardedReader(self.sock, self.exchange)
+        self.file = io.BufferedReader(self.reader, _BUFFER)
+        if hasattr(select, "poll"):
+            self._poll = select.poll()
+            self._poll.register(self.sock, select.POLLIN)
+
+    def begin(self, exchange: Exchange) -> None:
+        """From now on `exchange` is asked."""
+        self.exchange = self.reader.exchange = exchange
+        self.reader.ended = False
+
+    def put(self, head: bytes, body: bytes | Iterable[bytes]) -> None:
+        """Send a request. Each write is not longer than the exchange allows (U11)."""
+        if isinstance(body, bytes):
+            whole = len(body) <= _IN_ONE_WRITE
+            pieces: Iterable[bytes] = (head + body,) if whole else (head, body)
+        else:
+            pieces = itertools.chain((head,), body)
+        for piece in pieces:
             self.sock.settimeout(self.exchange.allow())
+            self.sock.sendall(piece)
+
+    def send(self, data: Any) -> None:
+        """What http.client itself writes, to a proxy: not longer than the exchange allows either."""
+        self.sock.settimeout(self.exchange.allow())
         super().send(data)
 
-    def response_class(self, sock: Any, debuglevel: int = 0, method: Any = None, url: Any = None) -> Head:  # type: ignore[override]
-        """http.client calls this to read an answer from `sock`."""
-        self.reader = GuardedReader(sock, self.exchange)
-        self.file = io.BufferedReader(self.reader, _BUFFER)
-        return Head(_Opened(self.file), debuglevel, method, url)  # type: ignore[arg-type]
-
-    def getresponse(self) -> Head:  # type: ignore[override]
-        """http.client's answer as it is: urllib3's, with its own header dict and reader, costs a tenth of a call."""
-        return cast(Head, http.client.HTTPConnection.getresponse(self))
+    def response_class(self, sock: Any, debuglevel: int = 0, method: Any = None, url: Any = None) -> http.client.HTTPResponse:  # type: ignore[override]
+        """http.client calls this to read a proxy's answer from `sock`."""
+        file = io.BufferedReader(GuardedReader(sock, self.exchange), _BUFFER)
+        return http.client.HTTPResponse(_Opened(file), debuglevel, method, url)  # type: ignore[arg-type]
 
     @property
     def is_connected(self) -> bool:
         """False when the peer has spoken or closed, or after too long a rest (U9, U15)."""
-        return time.monotonic() - self.idle_since <= self.max_idle and super().is_connected
+        if self.sock is None or time.monotonic() - self.idle_since > self.max_idle:
+            return False
+        poll = self.__dict__.get("_poll")
+        return not poll.poll(0) if poll is not None else super().is_connected
 
     def close_file(self) -> None:
-        """Close what the answer is read from; without it the descriptor may outlive the connection."""
+        """Close what answers are read from."""
         file: io.BufferedReader | None = self.__dict__.get("file")
         if file is not None:
             file.close()
@@ -166,11 +132,9 @@ class Guarded(HTTPConnection):
 
     def disown(self) -> None:
         """In a forked child: close our copies of the descriptors, and nothing else (U18)."""
-        reader: GuardedReader | None = self.__dict__.get("reader")
-        for sock in (self.sock, reader and reader.socket):
-            raw = getattr(sock, "socket", sock)
-            if isinstance(raw, socket.socket) and raw.fileno() >= 0:
-                os.close(raw.detach())
+        raw = getattr(self.sock, "socket", self.sock)
+        if isinstance(raw, socket.socket) and raw.fileno() >= 0:
+            os.close(raw.detach())
         self.sock = None
 
 
@@ -208,13 +172,17 @@ class _CannedSocket:
         self.sends = 0
         self._answer = io.BytesIO(answer)
 
+    def fileno(self) -> int:
+        """One that exists; nothing is read from it."""
+        return 0
+
     def sendall(self, data: bytes) -> None:
         """Count the writes."""
         self.sends += 1
 
-    def makefile(self, mode: str, buffering: int = -1) -> io.BytesIO:
+    def recv_into(self, buffer: Any) -> int:
         """The answer."""
-        return self._answer
+        return self._answer.readinto(buffer)
 
     def settimeout(self, seconds: float | None) -> None:
         """Nothing here takes time."""
@@ -276,10 +244,9 @@ def _plain_is_guarded() -> bool:
     connection = Guarded("self-test", 80, lambda _: cast(socket.socket, sock))
     exchange = connection.exchange = _CountedExchange(_NoHurry())
     connection.connect()
-    connection.request("POST", "/", b"{}", {})
-    answer = connection.getresponse()
+    connection.put(b"POST / HTTP/1.1\r\n\r\n", b"{}")
+    answer = read_head(connection.file)
     body = connection.file.read1(PIECE)
-    answer.close()
     connection.close()
     return body == b"ok" and answer.status == 200 and sock.sends > 0 and exchange.asked > sock.sends
 

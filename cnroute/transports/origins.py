@@ -38,6 +38,12 @@ class Origin:
         text = f"{parts.scheme}://{parts.netloc}"
         return cls(text, parts.hostname, parts.port or _PORTS[parts.scheme], parts.scheme == "https")
 
+    @property
+    def host_field(self) -> str:
+        """What stands in the `Host` header: without the port that goes without saying (RFC 9112, 3.2)."""
+        host = f"[{self.host}]" if ":" in self.host else self.host.encode("idna").decode()
+        return host if self.port == _PORTS["https" if self.tls else "http"] else f"{host}:{self.port}"
+
     def path_of(self, url: str) -> str:
         """Path and query of `url`, which must lie on this origin."""
         rest = url[len(self.text) :] if url.startswith(self.text) else None

@@ -14,6 +14,7 @@ import importlib.metadata
 import os
 import socket
 import weakref
+from collections.abc import Mapping
 from typing import cast
 
 from cnroute.deployments import Deployment
@@ -23,10 +24,13 @@ from cnroute.settings import Limits
 from cnroute.transports.calls import Call
 from cnroute.transports.connecting import Resolver, dial
 from cnroute.transports.exchange import Deadline, Exchange
-from cnroute.transports.guarded import Guarded, GuardedTLS, Head, self_test
+from cnroute.transports.guarded import Guarded, GuardedTLS, self_test
+from cnroute.transports.heads import Head, request_head
 from cnroute.transports.origins import Contexts, Origin, check_files, proxy_of
 from cnroute.transports.places import Places
 from cnroute.transports.steps import ERRORS
+
+_WITHOUT_BODY = ("GET", "HEAD", "DELETE")
 
 
 class UrllibStream:
@@ -45,8 +49,9 @@ class UrllibStream:
     def read(self) -> bytes:
         """The next bytes of the body as soon as some have arrived; b"" at its end. Raises CallError."""
         call = self._call
+        inside = call.enter()
         try:
-            return call.read_piece()
+            return call.read_piece() if inside else call.read_after_end()
         except ERRORS as error:
             failure = call.fail(error)
         except BaseException:
@@ -81,7 +86,8 @@ class BoundTransport:
         if transport.block_private and self._proxy is not None:
             raise ConfigurationError("block_private cannot judge addresses behind a proxy", "proxy")
         check_files(self._tls)
-        self._fixed = {"User-Agent": _user_agent(), "Accept-Encoding": "identity"}
+        self._fixed = {"Host": self._origin.host_field, "User-Agent": _user_agent(), "Accept-Encoding": "identity"}
+        self._kept: tuple[tuple[str, str], dict[str, str], bytes] | None = None
         if not self.keepalive:
             self._fixed["Connection"] = "close"
         if self._proxy is not None and not self._origin.tls:
@@ -151,16 +157,20 @@ class BoundTransport:
         path = self._origin.path_of(url)
         return self._origin.text + path if self._proxy is not None and not self._origin.tls else path
 
-    def headers_of(self, request: HttpRequest) -> dict[str, str]:
+    def head_of(self, request: HttpRequest, path: str) -> bytes:
+        """The head of `request`; the part that is the same for most requests is kept from one to the next."""
+        method, fields, kept = request.method, request.headers, self._kept
+        if kept is None or kept[0] != (method, path) or kept[1] != fields:
+            kept = self._kept = ((method, path), dict(fields), request_head(method, path, self._all_fields(fields)))
+        length = len(request.body) if isinstance(request.body, bytes) else request.body.length
+        if not length and method in _WITHOUT_BODY:
+            return kept[2] + b"\r\n"
+        return b"%bContent-Length: %d\r\n\r\n" % (kept[2], length)
+
+    def _all_fields(self, own: Mapping[str, str]) -> dict[str, str]:
         """The request's headers, and ours where it has none."""
-        fields = dict(request.headers)
-        given = {name.lower() for name in fields}
-        for name, value in self._fixed.items():
-            if name.lower() not in given:
-                fields[name] = value
-        if not isinstance(request.body, bytes) and "content-length" not in given:
-            fields["Content-Length"] = str(request.body.length)
-        return fields
+        given = {name.lower() for name in own}
+        return {name: value for name, value in self._fixed.items() if name.lower() not in given} | dict(own)
 
     def new_connection(self) -> Guarded:
         """A connection that is not connected yet."""

@@ -9,6 +9,7 @@ from tests.conformance.wire_samples import samples
 class TestDashScope(ProviderContract):
     provider = "dashscope"
     model = "qwen-plus"
+    options = {"workspace": "ws-conformance"}
     samples = samples("dashscope")
     supports_tools = True
     supports_reasoning = True
@@ -25,6 +26,7 @@ class TestMiniMaxV2(ProviderContract):
 class TestMiniMaxPro(ProviderContract):
     provider = "minimax-pro"
     model = "abab6.5s-chat"
+    options = {"group_id": "1700000000000000019", "bot_name": "MM智能助理"}
     samples = samples("minimax-pro")
     supports_tools = True
     supports_knowledge_base = True
@@ -33,5 +35,6 @@ class TestMiniMaxPro(ProviderContract):
 class TestMiniMaxLegacy(ProviderContract):
     provider = "minimax-legacy"
     model = "abab5.5-chat"
+    options = {"group_id": "1700000000000000019"}
     samples = samples("minimax-legacy")
     supports_knowledge_base = True

@@ -1,7 +1,9 @@
-"""The wire cases as samples of the kit."""
+"""The wire cases as samples of the kit, and the samples in the folder beside this file."""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 from tests.contract.wire_cases import CASES
@@ -10,8 +12,10 @@ _ANSWERED = ("text", "finish_reason", "usage", "request_id")
 
 
 def samples(provider: str) -> list[dict[str, Any]]:
-    """Every wire case of a provider."""
-    return [sample(case) for case in CASES if case["provider"] == provider]
+    """Every wire case of a provider, and its own samples."""
+    files = sorted((Path(__file__).parent / "samples" / provider).glob("*.json"))
+    own = [{"name": file.stem, **json.loads(file.read_text("utf-8"))} for file in files]
+    return own + [sample(case) for case in CASES if case["provider"] == provider]
 
 
 def sample(case: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ never wait, `asynchronous` over an `AsyncRouter`; so one text is read by both.
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine
@@ -53,9 +54,14 @@ def deployment(name: str, emulator: Emulator | None = None, /, **fields: Any) ->
     })  # fmt: skip
 
 
+@functools.cache
+def _built_in() -> cnroute.PluginHost:
+    return cnroute.PluginHost(autoload=False)
+
+
 def plain_host() -> dict[str, Any]:
-    """Only the built-in providers: looking through the installed distributions costs more than most of these tests."""
-    return {"plugins": cnroute.PluginHost(autoload=False)}
+    """Only the built-in providers, in one host for all routers: to make and fill one costs more than most of these tests."""
+    return {"plugins": _built_in()}
 
 
 Scenario = Callable[[Any], Awaitable[Any]]

@@ -6,12 +6,13 @@ exact text so far, and nothing is sent to anybody else.
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, NamedTuple
 
 import pytest
 
 import cnroute
-from cnroute.emulator import Emulator
+from cnroute.emulator import FAULTS, Emulator
 from tests.contract.kit import DIALECTS, NEXT, QUESTION, WORLDS, Seen, ask, assert_at_rest, deployment, hasty, sent_to
 
 SLACK = 0.25 + 0.5  # what the contract allows behind a deadline, and what a busy machine takes
@@ -72,13 +73,19 @@ AFTER = [
     row("stream_filtered:2", "content_filter", "billed", cnroute.StreamInterruptedError),
     row("stream_hang:2", "idle_timeout", "billed", cnroute.StreamInterruptedError),
 ]
-CASES = [
-    pytest.param(stream, *case.values, id=f"{'streamed' if stream else 'plain'}-{case.id}")
-    for stream, rows in ((False, PLAIN), (True, STREAMED))
-    for case in rows
-]
-dialects = pytest.mark.parametrize("name", DIALECTS)
-worlds = pytest.mark.parametrize("world", WORLDS)
+CASES = [(stream, case) for stream, rows in ((False, PLAIN), (True, STREAMED)) for case in rows]
+
+
+def everywhere(cases: list[tuple[bool, Any]], turn: int) -> Any:
+    """Every case in every dialect through both routers; what waits for a limit takes turns with them outside of the long run."""
+    waits, found = [fault for fault in FAULTS if hasty(fault)], []
+    for turns, (world, name) in enumerate(itertools.product(WORLDS, DIALECTS), turn):
+        for stream, case in cases:
+            (row,) = case.values
+            rests = row.fault.partition(":")[0] in waits and turns % 2
+            ident = f"{'streamed' if stream else 'plain'}-{case.id}-{name}-{world}"
+            found.append(pytest.param(world, name, stream, row, id=ident, marks=[pytest.mark.slow] if rests else []))
+    return pytest.mark.parametrize(("world", "name", "stream", "case"), found)
 
 
 def charged(vendor: Emulator, case: Row) -> str:
@@ -102,9 +109,7 @@ def wall(vendor: Emulator, world: str, name: str, fault: str, stream: bool, *, a
     return WORLDS[world](scenario, places, {"route": [place.name for place in places]}, **settings)
 
 
-@worlds
-@dialects
-@pytest.mark.parametrize(("stream", "case"), CASES)
+@everywhere(CASES, 0)
 def test_before_the_first_content_the_next_vendor_answers(
     vendor: Emulator, world: str, name: str, stream: bool, case: Row
 ) -> None:
@@ -120,9 +125,7 @@ def test_before_the_first_content_the_next_vendor_answers(
     assert seen.seconds < 0.15 + SLACK
 
 
-@worlds
-@dialects
-@pytest.mark.parametrize(("stream", "case"), CASES)
+@everywhere(CASES, 1)
 def test_without_another_vendor_the_error_says_what_happened(
     vendor: Emulator, world: str, name: str, stream: bool, case: Row
 ) -> None:
@@ -137,15 +140,13 @@ def test_without_another_vendor_the_error_says_what_happened(
     assert seen.seconds < 0.15 + SLACK
 
 
-@worlds
-@dialects
 @pytest.mark.parametrize("alone", [True, False], ids=["alone", "with-a-next-vendor"])
-@pytest.mark.parametrize("case", AFTER)
+@everywhere([(True, case) for case in AFTER], 0)
 def test_after_the_first_content_nothing_is_repeated(
-    vendor: Emulator, world: str, name: str, alone: bool, case: Row
+    vendor: Emulator, world: str, name: str, stream: bool, alone: bool, case: Row
 ) -> None:
     """A typed error with exactly the text that was handed out; nobody else is asked; no finish reason is made up."""
-    seen = wall(vendor, world, name, case.fault, True, alone=alone)
+    seen = wall(vendor, world, name, case.fault, stream, alone=alone)
     error, whole = seen.error, vendor.answer(QUESTION)
     assert type(error) is case.error
     assert isinstance(error, cnroute.StreamInterruptedError)
@@ -162,9 +163,8 @@ def test_after_the_first_content_nothing_is_repeated(
     assert seen.seconds < 0.15 + SLACK
 
 
-@worlds
-@dialects
-@pytest.mark.parametrize("stream", [False, True], ids=["plain", "streamed"])
+@pytest.mark.parametrize(("world", "stream"), [("sync", False), ("async", True)], ids=["sync-plain", "async-streamed"])
+@pytest.mark.parametrize("name", DIALECTS)
 def test_a_hanging_vendor_leaves_time_for_the_next(vendor: Emulator, world: str, name: str, stream: bool) -> None:
     """The first attempt is cut by its share of the deadline, not by the whole of it."""
     patient = cnroute.Timeouts(first_byte=30, first_token=30, idle=30, connect=5)

@@ -20,14 +20,17 @@ from tests.contract.kit import plain_host
 PATH = "/minimax/v1"
 
 
-def router_at(url: str, **settings: Any) -> cnroute.Router:
-    one = cnroute.Deployment("first", "minimax-v2", "MiniMax-Text-01", api_key="k", base_url=url + PATH)
-    return cnroute.Router([one], timeouts=cnroute.Timeouts(total=10), **plain_host(), **settings)
+def deployment_at(url: str, api_key: Any = "k") -> cnroute.Deployment:
+    return cnroute.Deployment("first", "minimax-v2", "MiniMax-Text-01", api_key=api_key, base_url=url + PATH)
 
 
-def ask(router: cnroute.Router, words: str) -> None:
+def router_at(url: str, api_key: Any = "k", **settings: Any) -> cnroute.Router:
+    return cnroute.Router([deployment_at(url, api_key)], timeouts=cnroute.Timeouts(total=10), **plain_host(), **settings)
+
+
+def ask(router: cnroute.Router, words: str, model: str = "first") -> None:
     """One call, which must get its own answer."""
-    text = router.chat(f"笑一个 marker:{words}", model="first").text
+    text = router.chat(f"笑一个 marker:{words}", model=model).text
     assert text.startswith(f"marker:{words} "), f"{words} got {text}"
 
 
@@ -71,16 +74,62 @@ def locked(url: str, number: str) -> None:
         thread.start()
     for turn in range(int(number)):
         time.sleep(random.Random(turn).random() * 0.02)
-        child = os.fork()
-        if child == 0:
-            begun = time.monotonic()
-            ask(router, f"fork{turn}")
-            os._exit(0 if time.monotonic() - begun < 1.5 else 3)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, "a child failed or waited"
+        in_child(router, f"fork{turn}", 1.5)
     stop.set()
     for thread in threads:
         thread.join()
     router.close()
+
+
+def waiting(url: str, number: str) -> None:
+    """L8: fork while another thread reads the key; each child reads it itself and calls at once."""
+    parent, asked, go_on = os.getpid(), threading.Event(), threading.Event()
+
+    def key() -> str:
+        if os.getpid() == parent:
+            asked.set()
+            go_on.wait(20)
+        return "k"
+
+    router = router_at(url, key)
+    thread = threading.Thread(target=ask, args=(router, "parent"))
+    thread.start()
+    assert asked.wait(10)
+    for turn in range(int(number)):
+        in_child(router, f"reading{turn}", 1.5)
+    go_on.set()
+    thread.join()
+    router.close()
+
+
+def account(url: str, number: str) -> None:
+    """A name without a deployment, whose one place the parent holds: the child has a place of its own."""
+    environment = {"MINIMAX_API_KEY": "k", "MINIMAX_API_HOST": url + PATH}
+    os.environ.update(environment)
+    limits = cnroute.Limits(max_connections=1, max_in_flight=1, max_queue=0)
+    router = cnroute.Router.from_env(limits=limits, timeouts=cnroute.Timeouts(total=10), **plain_host())
+    name = "minimax-v2/MiniMax-Text-01"
+    with router.stream("笑一个 marker:parent", model=name) as stream:
+        next(stream)
+        for turn in range(int(number)):
+            in_child(router, f"account{turn}", 1.5, name)
+        assert "".join(stream.texts())
+    ask(router, "after", name)
+    router.close()
+
+
+def in_child(router: cnroute.Router, words: str, seconds: float, model: str = "first") -> None:
+    """One call in a child, which must get its own answer within `seconds`."""
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)  # what hangs in the child must not hang the parent
+        begun, code = time.monotonic(), 4
+        try:
+            ask(router, words, model)
+            code = 0 if time.monotonic() - begun < seconds else 3
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, "a child failed or waited"
 
 
 def interrupted(url: str, number: str) -> None:
@@ -138,7 +187,7 @@ def shutdown(url: str, number: str) -> None:
     globals()["kept"] = kept
 
 
-PROGRAMS = {"warm": warm, "locked": locked, "interrupted": interrupted, "shutdown": shutdown}
+PROGRAMS = {each.__name__: each for each in (warm, locked, waiting, account, interrupted, shutdown)}
 
 if __name__ == "__main__":
     name, url, number = (*sys.argv[1:], "10")[:3]

@@ -154,16 +154,17 @@ def test_l6_the_wall_clock_changes_nothing(emulator: Emulator, hours: int) -> No
         assert 0.25 < reply.attempts[0].seconds < 1.5
 
 
-def program(name: str, emulator: Emulator, number: int, timeout: float = 60) -> float:
-    """Run a program of `forking.py`; it must end well and say nothing. Returns its seconds."""
+def program(name: str, emulator: Emulator, number: int, timeout: float = 60, module: str = "forking") -> float:
+    """Run a program of `forking.py` or another; it must end well and say nothing. Returns its seconds."""
     begun = time.monotonic()
     # A fork beside threads warns; a socket that an interrupt took from its owner is closed by the collector.
     quiet = [word for kind in ("Deprecation", "Resource") for word in ("-W", f"ignore::{kind}Warning")]
     done = subprocess.run(
-        [sys.executable, "-W", "error", *quiet, "-m", "tests.matrix.forking", name, emulator.url, str(number)],
+        [sys.executable, "-W", "error", *quiet, "-m", f"tests.matrix.{module}", *name.split(), emulator.url,
+         str(number)],
         cwd=TREE, capture_output=True, text=True, timeout=timeout, check=False,
     )  # fmt: skip
-    assert (done.returncode, done.stderr, done.stdout) == (0, "", "")
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", ""), done.stderr
     return time.monotonic() - begun
 
 
@@ -180,10 +181,35 @@ def test_l7_a_fork_with_a_warm_pool(emulator: Emulator) -> None:
     assert not used["child"] & used["parent"]
 
 
+@pytest.mark.parametrize("number", [240, pytest.param(5000, marks=pytest.mark.slow)])
+def test_l7_killed_workers_of_a_prefork_server(number: int) -> None:
+    """`kill -9` in mid-run, a fresh worker forked: no answer reaches the wrong call, nobody uses another's connection."""
+    with Emulator(pace=0.003) as emulator:
+        program("", emulator, number, module="prefork")
+        users: dict[int, set[str]] = {}
+        for entry in emulator.requests:
+            words = entry.body["messages"][-1]["content"].partition("marker:")[2]
+            users.setdefault(entry.connection, set()).add("parent" if "parent" in words else words.rpartition(".")[2])
+    assert all(len(each) == 1 for each in users.values())
+    assert len(set.union(*users.values())) == 1 + 3 + 2
+    assert list(users.values()).count({"parent"}) == 2, "one connection of each of the parent's routers"
+
+
 @pytest.mark.parametrize("number", [10, pytest.param(200, marks=pytest.mark.slow)])
 def test_l8_a_fork_under_load(emulator: Emulator, number: int) -> None:
     """Whatever locks other threads held, the child's first call succeeds at once."""
     program("locked", emulator, number)
+
+
+def test_l8_a_fork_while_a_key_is_read(emulator: Emulator) -> None:
+    """A callable that takes its time in the parent keeps no child waiting."""
+    program("waiting", emulator, 2)
+
+
+def test_l8_a_fork_beside_calls_of_an_account(emulator: Emulator) -> None:
+    """Places of `provider/model` names are the child's own too, like those of deployments."""
+    emulator.script("MiniMax-Text-01", ["stream_slow:0.05"])
+    program("account", emulator, 2)
 
 
 @pytest.mark.parametrize("row", ["l9-redis-cap", "l10-redis-outage", "l11-budget-race"])

@@ -59,6 +59,29 @@ def test_the_transport_stays(emulator: Emulator) -> None:
         router.reload(config(emulator, "yi", transport="requests"))
 
 
+class Watching:
+    """A plugin that looks at every reply of the dialect."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    @cnroute.hookimpl(wrapper=True)
+    def parse_response(self) -> Any:
+        self.asked += 1
+        return (yield)
+
+
+def test_the_plugins_stay(emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that the router was made with, also where they came from an iterator; no entry point is read again."""
+    watching = Watching()
+    with cnroute.Router.from_config(config(emulator, "yi"), plugins=iter([watching])) as router:
+        monkeypatch.setattr("cnroute.plugins.metadata.entry_points", None)
+        router.reload(config(emulator, "mm"))
+        router.chat("你好", model="chat")
+        assert watching.asked == 1
+        assert [each.name for each in router.plugins.plugins() if each.state == "registered"] == ["Watching"]
+
+
 def test_unchanged_deployments_keep_health_and_connections(emulator: Emulator) -> None:
     """A cool-down outlives a reload; a connection too."""
     with cnroute.Router.from_config(config(emulator, "yi", "mm")) as router:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import sys
+import threading
 import types
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -650,6 +652,27 @@ def test_a_wrapper_of_observe_sees_every_observer() -> None:
     toy.chat()
     assert seen == ["wrapped", "seen"] * 4
     assert str(toy.router.models()[-1].price.input) == "3"
+
+
+def test_first_calls_of_an_account_in_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A provider is bound once, whichever thread comes first."""
+    monkeypatch.setenv("DASHSCOPE_API_KEY", "test-key")
+    monkeypatch.setenv("MINIMAX_API_KEY", "test-key")
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        for _ in range(10):
+            router = cnroute.Router.from_env(transport=FakeTransport([]), plugins=cnroute.PluginHost(autoload=False))
+            with router, ThreadPoolExecutor(8) as pool:
+                barrier = threading.Barrier(8)
+
+                def plan(number: int, barrier: threading.Barrier = barrier, router: cnroute.Router = router) -> cnroute.Plan:
+                    barrier.wait()
+                    return router.plan("hi", model=("dashscope/m", "minimax-v2/m")[number % 2])
+
+                assert len(list(pool.map(plan, range(8)))) == 8
+    finally:
+        sys.setswitchinterval(usual)
 
 
 def test_error_frames_of_a_toy_stream_are_failures() -> None:

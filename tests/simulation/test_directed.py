@@ -251,6 +251,19 @@ def test_retry_after_is_waited_for_up_to_thirty_seconds(seconds: str, waits: boo
         assert world.clock.slept == []
 
 
+@pytest.mark.parametrize("kind", ["rate_limit", "overloaded"])
+@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+def test_without_a_breaker_retry_after_is_kept_to(stream: bool, kind: str) -> None:
+    """No cool-down stands in for it: the back-off itself is the vendor's value, whatever the jitter draws."""
+    said = f'{{"error": {{"kind": "{kind}"}}}}'.encode()
+    limited = HttpResponse(429, {"Retry-After": "7.5"}, said)
+    world = Toy([limited, good_stream() if stream else answer()], names="a", breaker=None, random=lambda: 0.01)
+    text = "".join(world.stream(timeout=60).texts()) if stream else world.chat(timeout=60).text
+    assert text == "好"
+    assert world.clock.slept == [7.5]
+    assert world.asked == ["a", "a"]
+
+
 def test_retry_after_that_leaves_no_room_is_not_waited_for() -> None:
     """Sleeping until the deadline would be of no use."""
     limited = HttpResponse(429, {"Retry-After": "9.6"}, b'{"error": {"kind": "rate_limit"}}')

@@ -1,14 +1,21 @@
 """Thousands of seeded fault scripts, each on one router with a virtual clock; every call is held to reliability, section 1.
 
 To replay a failing seed: python -m tests.simulation.test_world SEED
+To play many and see how long they take: python -m tests.simulation.test_world 0-10000
 """
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
+import multiprocessing
+import os
 import sys
+import time
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 
@@ -16,6 +23,7 @@ from tests.simulation.world import World, run
 
 # Every so many seeds a script is played twice, with the record of every call.
 TWICE = 20
+PART = 250
 # What the scripts must have met at least once, or they prove nothing.
 MET = (
     "ok", "opened", "breaker_open", "cooling_down", "full", "unsupported", "budget_exceeded", "cancelled",
@@ -23,11 +31,11 @@ MET = (
     "tls_timeout", "tls_verify", "tls_error", "dns_error", "connect_error", "connection_lost", "protocol_error",
     "decode_error", "bad_response", "response_too_large", "redirect", "rate_limit", "overloaded", "server_error",
     "vendor_timeout", "auth", "permission", "quota", "model_not_found", "bad_request", "context_length", "content_filter",
-    "plugin_error", "local_overload",
+    "plugin_error", "local_overload", "told_without_breaker",
 )
 
 
-@pytest.fixture(autouse=True)
+@contextlib.contextmanager
 def rare_collections() -> Iterator[None]:
     """Looking for garbage after every few objects is a tenth of the time."""
     before = gc.get_threshold()
@@ -36,24 +44,43 @@ def rare_collections() -> Iterator[None]:
     gc.set_threshold(*before)
 
 
-def play(seeds: range) -> dict[str, int]:
-    """Play all `seeds`; what happened how often. Fails with the first lines of what was violated."""
-    met: dict[str, int] = {}
+def played(seeds: range) -> tuple[Counter[str], list[str]]:
+    """Play all `seeds`: what happened how often, and the first lines of what was violated."""
+    met: Counter[str] = Counter()
     broken: list[str] = []
-    for seed in seeds:
-        twice = seed % TWICE == 0
-        world = run(seed, records=twice)
-        for name, count in world.counts.items():
-            met[name] = met.get(name, 0) + count
-        broken += [f"seed {seed}: {line}" for line in world.broken]
-        if twice and _text(run(seed, records=True)) != _text(world):
-            broken.append(f"seed {seed}: [same seed] two runs differ")
-        if len(broken) > 20:
-            break
+    with rare_collections():
+        for seed in seeds:
+            twice = seed % TWICE == 0
+            world = run(seed, records=twice)
+            met.update(world.counts)
+            met["scripts"] += 1
+            met["calls"] += len(world.calls)
+            broken += [f"seed {seed}: {line}" for line in world.broken]
+            if twice and _text(run(seed, records=True)) != _text(world):
+                broken.append(f"seed {seed}: [same seed] two runs differ")
+            if len(broken) > 20:
+                break
+    return met, broken
+
+
+def played_by_all_cores(seeds: range) -> tuple[Counter[str], list[str]]:
+    """The same, shared among processes: scripts know nothing of each other."""
+    met: Counter[str] = Counter()
+    broken: list[str] = []
+    parts = [range(at, min(at + PART, seeds.stop)) for at in range(seeds.start, seeds.stop, PART)]
+    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
+        for counts, lines in pool.map(played, parts):
+            met.update(counts)
+            broken += lines
+    return met, broken
+
+
+def must_hold(met: Counter[str], broken: list[str]) -> None:
+    """Fail with what was violated, and how to see it again; or because something was never met."""
     if broken:
         replay = f"python -m tests.simulation.test_world {broken[0].split()[1].rstrip(':')}"
         pytest.fail("\n".join([*broken, f"replay: {replay}"]), pytrace=False)
-    return met
+    assert [name for name in MET if not met[name]] == []
 
 
 def _text(world: World) -> str:
@@ -62,14 +89,13 @@ def _text(world: World) -> str:
 
 def test_every_rule_holds_under_2000_fault_scripts() -> None:
     """One outcome, in time, within attempts and money, text exact, everything given back: 2,000 scripts."""
-    met = play(range(2000))
-    assert [name for name in MET if not met.get(name)] == []
+    must_hold(*played(range(2000)))
 
 
 @pytest.mark.slow
 def test_every_rule_holds_under_10000_fault_scripts() -> None:
     """The same under 10,000 other scripts."""
-    play(range(100_000, 110_000))
+    must_hold(*played_by_all_cores(range(100_000, 110_000)))
 
 
 def show(seed: int) -> str:
@@ -86,5 +112,21 @@ def show(seed: int) -> str:
     return "\n".join([*lines, *world.broken, f"{len(world.broken)} violations"])
 
 
+def main(word: str) -> int:
+    """Show one script, or play a range of them; exit code 1 when a rule was violated."""
+    first, many, last = word.partition("-")
+    if not many:
+        print(show(int(first)))
+        return 0
+    begun = time.monotonic()
+    met, broken = played_by_all_cores(range(int(first), int(last)))
+    print(*broken, sep="\n", end="\n" if broken else "")
+    print(", ".join(f"{name} {met[name]}" for name in MET))
+    seconds, used = time.monotonic() - begun, os.times().children_user + os.times().children_system
+    what = f"{met['scripts']} scripts, {met['calls']} calls"
+    print(f"{what} in {seconds:.1f} s ({used:.1f} s of processor time): {len(broken)} violations")
+    return 1 if broken else 0
+
+
 if __name__ == "__main__":
-    print(show(int(sys.argv[1])))
+    sys.exit(main(sys.argv[1]))

@@ -352,6 +352,8 @@ class World:
             failure = [each.failure for each in call.attempts if each.deployment == name][-1]
             kind, over = failure.kind.value, [each.over_at for each in call.exchanges if each.deployment == name][-1]
             told = failure.retry_after or 0.0
+            if told and self.breaker is None:
+                self.counts["told_without_breaker"] = self.counts.get("told_without_breaker", 0) + 1
             self.must(now >= over + told - TICK, "retry_after", f"{name} is asked again after {now - over:.3f} s, not {told}")
             self.must(kind in AGAIN, "same deployment", f"{name} is asked again after {kind}")
             self.must(not untried, "same deployment", f"{name} is asked again although {untried} were not tried")
@@ -739,10 +741,12 @@ class World:
     def _change_weather(self) -> None:
         for name in self.dialects:
             if name not in self.weather or self.rng.random() < 0.25:
-                favourite = self.rng.choice(
-                    (None, None, None, "wire", "hang", "rate_limit", "overloaded", "server_error", "stream")
-                )
-                self.weather[name] = (self.rng.choice((0.0, 0.2, 0.5, 0.9, 1.0)), favourite)
+                self.weather[name] = (self.rng.choice((0.0, 0.2, 0.5, 0.9, 1.0)), self.rng.choice(self._favourites()))
+
+    def _favourites(self) -> tuple[str | None, ...]:
+        """Without a breaker nothing but the back-off keeps to a vendor's Retry-After: there it is met more often."""
+        usual = (None, None, None, "wire", "hang", "rate_limit", "overloaded", "server_error", "stream")
+        return usual if self.breaker is not None else (*usual, *("rate_limit", "overloaded") * 8)
 
     def _call(self, index: int) -> tuple[CallLog, Iterator[None]]:
         rng = self.rng

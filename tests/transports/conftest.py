@@ -88,17 +88,8 @@ def descriptors() -> set[str]:
     return found
 
 
-@pytest.fixture(scope="session", autouse=True)
-def quick_collections() -> Iterator[None]:
-    """Objects of the imported modules need not be looked through after every test."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
-
 @pytest.fixture(autouse=True)
-def nothing_is_left(quick_collections: None) -> Iterator[None]:
+def nothing_is_left() -> Iterator[None]:
     """No socket and no thread outlives a test."""
     sockets, threads = descriptors(), set(threading.enumerate())
     yield

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cnroute.chat import Source, Usage
-from cnroute.wire import JsonError, dumps, loads, text_or_none, token_count, usage_from
+from cnroute.wire import JsonError, dumps, loads, text_or_none, token_count
 
 # The vendor's words; `max_output` (pro): prompt and answer together hit the model's limit.
 _FINISH = {
@@ -47,17 +47,17 @@ def usage_of(data: Mapping[str, Any]) -> Usage | None:
     # The placeholder stands in every increment: decide it first.
     if not isinstance(usage, dict) or not any(map(usage.get, _COUNTS)):
         return None
-    given, made, total = (token_count(usage.get(key)) for key in _COUNTS)
+    given, made = token_count(usage.get("prompt_tokens")), token_count(usage.get("completion_tokens"))
+    total = token_count(usage.get("total_tokens"))
     if not total and not given and not made:
         return None
-    cached = _detail(usage, "prompt_tokens_details", "cached_tokens")
-    reasoning = _detail(usage, "completion_tokens_details", "reasoning_tokens")
-    return usage_from(given, made, total or None, cached, reasoning)
+    cached = _detail(usage.get("prompt_tokens_details"), "cached_tokens")
+    reasoning = _detail(usage.get("completion_tokens_details"), "reasoning_tokens")
+    return Usage(given, made, total or None, cached, reasoning)
 
 
-def _detail(usage: Mapping[str, Any], group: str, name: str) -> object:
-    details = usage.get(group)
-    return details.get(name) if isinstance(details, dict) else None
+def _detail(details: object, name: str) -> int | None:
+    return token_count(details.get(name)) if isinstance(details, dict) else None
 
 
 def text_of(content: object) -> str | None:

@@ -67,16 +67,24 @@ def sampling(
     request: ChatRequest, deployment: Deployment, tokens_field: str, page: str, adjusted: dict[str, str]
 ) -> dict[str, Any]:
     """`temperature`, `top_p` and the token limit as they go on the wire, checked against the page's ranges."""
-    unit = Range(0, 1, low_open=True, page=page)
     fields: dict[str, Any] = {}
-    for parameter in ("temperature", "top_p"):
-        value = getattr(request, parameter)
-        if value is not None:
-            fields[parameter] = unit.fit(parameter, value, adjusted)
+    if request.temperature is not None:
+        fields["temperature"] = _unit(page).fit("temperature", request.temperature, adjusted)
+    if request.top_p is not None:
+        fields["top_p"] = _unit(page).fit("top_p", request.top_p, adjusted)
     if request.max_tokens is not None:
-        limit = Range(1, _most_tokens(deployment), page=page)
-        fields[tokens_field] = limit.fit("max_tokens", request.max_tokens, adjusted)
+        fields[tokens_field] = _tokens(_most_tokens(deployment), page).fit("max_tokens", request.max_tokens, adjusted)
     return fields
+
+
+@cache
+def _unit(page: str) -> Range:
+    return Range(0, 1, low_open=True, page=page)
+
+
+@cache
+def _tokens(most: int | None, page: str) -> Range:
+    return Range(1, most, page=page)
 
 
 def _most_tokens(deployment: Deployment) -> int | None:
@@ -88,10 +96,12 @@ def posted(
     url: str, body: dict[str, Any], request: ChatRequest, deployment: Deployment, adjusted: Mapping[str, str]
 ) -> HttpRequest:
     """The HTTP request with `extra` merged into its body; the key goes into a header only."""
-    own = [field for field in _OWN_FIELDS if field in request.extra]
-    if own:
-        raise UnsupportedRequestError("extra", f"{own[0]} is set by the call itself, not by extra")
-    return HttpRequest.post_json(url, merged(body, request.extra), bearer=deployment.api_key, adjusted=adjusted)
+    if request.extra:
+        own = [field for field in _OWN_FIELDS if field in request.extra]
+        if own:
+            raise UnsupportedRequestError("extra", f"{own[0]} is set by the call itself, not by extra")
+        body = merged(body, request.extra)
+    return HttpRequest.post_json(url, body, bearer=deployment.api_key, adjusted=adjusted)
 
 
 def endpoint(deployment: Deployment, path: str) -> str:

@@ -82,6 +82,8 @@ _REGION_HINT = (
     " and of the same group as the GroupId]"
 )
 _NO_HEADERS = Headers()
+# What stands in every good answer.
+_ALL_WELL = {"status_code": 0, "status_msg": ""}
 _TRAILING_NUMBER = re.compile(r"\((\d{3,6})\)\W*$")
 
 
@@ -97,24 +99,18 @@ class Complaint:
 @hookimpl
 def map_error(response: HttpResponse, deployment: Deployment) -> Failure | None:
     """The failure in a complete answer of any status: JSON, SSE text of a 4xx, or a gateway's plain 404."""
-    data = decoded(response)
+    data = response.json_or_none()
     if isinstance(data, dict):
         return failure_in(data, deployment, response.status, response.headers)
     return _wrong_path(response) or _failure_in_sse(response, deployment)
-
-
-def decoded(response: HttpResponse) -> Any:
-    """The body's JSON value, None if it is none."""
-    try:
-        return loads(response.text)
-    except JsonError:
-        return None
 
 
 def failure_in(
     data: Mapping[str, Any], deployment: Deployment, status: int | None = None, headers: Mapping[str, str] = _NO_HEADERS
 ) -> Failure | None:
     """The failure that an answer, or a frame of a stream (no status, no headers), tells of, if it does."""
+    if data.get("base_resp") == _ALL_WELL and "error" not in data:
+        return None
     complaint = _base_resp(data) or _envelope(data)
     if complaint is None:
         return None

@@ -35,7 +35,7 @@ from cnroute.providers.minimax.base import (
     sampling,
     system_text,
 )
-from cnroute.providers.minimax.codes import bad_response, decoded, map_error, request_id_of
+from cnroute.providers.minimax.codes import bad_response, map_error, request_id_of
 from cnroute.wire import header_request_id, text_or_none
 
 __all__ = ["build_request", "describe_provider", "map_error", "parse_response", "parse_stream_line"]
@@ -121,7 +121,7 @@ def _beam_width(deployment: Deployment) -> dict[str, int]:
 @hookimpl
 def parse_response(response: HttpResponse, deployment: Deployment) -> ChatCompletion | Failure:
     """The answer: `reply`, else the best of the choices; `index` is their rank."""
-    data = decoded(response)
+    data = response.json_or_none()
     if not isinstance(data, dict):
         return bad_response(response, "the body is no JSON object")
     ranked = _ranked(data)

@@ -8,7 +8,8 @@
 What is where
 - `base`: the attributes, and the provider under test; `subject`: how it is asked, with the flow's own code.
 - `samples`: the format of samples; `expecting`: their expectations; `documents`: bodies changed in one place.
-- `registration`, `request`, `answers`, `streams`, `errors`, `data`, `process`, `fuzz`, `guard`: the checks, a group a file.
+- `registration`, `request`, `answers`, `streams`, `errors`, `data`, `process`, `purity`, `fuzz`, `guard`: the checks.
+- `watching`, `child`: side effects, and another process.
 - `running`: the checks without pytest (`cnroute check-plugin`); `report`: the table and the closing line.
 """
 
@@ -23,6 +24,7 @@ from cnroute.testing.contract.errors import ErrorChecks
 from cnroute.testing.contract.fuzz import FuzzChecks
 from cnroute.testing.contract.guard import GuardChecks
 from cnroute.testing.contract.process import ProcessChecks
+from cnroute.testing.contract.purity import PurityChecks
 from cnroute.testing.contract.registration import RegistrationChecks
 from cnroute.testing.contract.request import RequestChecks
 from cnroute.testing.contract.samples import Sample
@@ -32,7 +34,16 @@ __all__ = ["CHECKS", "VERSION", "Check", "ContractBroken", "NotApplicable", "Pro
 
 
 class ProviderContract(
-    RegistrationChecks, RequestChecks, AnswerChecks, StreamChecks, ErrorChecks, DataChecks, ProcessChecks, FuzzChecks, GuardChecks
+    RegistrationChecks,
+    RequestChecks,
+    AnswerChecks,
+    StreamChecks,
+    ErrorChecks,
+    DataChecks,
+    ProcessChecks,
+    PurityChecks,
+    FuzzChecks,
+    GuardChecks,
 ):
     """Subclass it in a pytest file; every promise of the hook contract is a test method.
 

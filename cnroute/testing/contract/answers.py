@@ -335,4 +335,3 @@ def check_sound(outcome: Outcome, what: str, sample: Sample | None, known: str) 
             change="use wire.usage_from(...), which takes counts only",
             sample=name,
         )
-

@@ -73,6 +73,15 @@ class ContractBase:
         return subject
 
     @classmethod
+    def plugin_object(cls) -> Any:
+        """The plugin itself."""
+        if cls.plugin is not None:
+            return cls.plugin
+        subject = cls.subject()
+        subject.place()
+        return subject.host._providers[subject.name]  # noqa: SLF001 (of this package)
+
+    @classmethod
     def all_samples(cls) -> tuple[Sample, ...]:
         """Every sample. Raises ConfigurationError with all problems of all files."""
         if "_samples" not in cls.__dict__:

@@ -10,9 +10,8 @@ from cnroute.deployments import ModelInfo, ProviderInfo, checked_base_url
 from cnroute.errors import ConfigurationError
 from cnroute.plugins import _PROVIDER_HOOKS, BUILT_IN, PluginHost, _implementations
 from cnroute.testing.contract import groups
-from cnroute.testing.contract.base import replaces_built_in
+from cnroute.testing.contract.base import ContractBase, replaces_built_in
 from cnroute.testing.contract.checking import check, fail, require, same
-from cnroute.testing.contract.process import ProcessChecks
 
 CAPABILITIES = frozenset(("streaming", "tools", "json", "web_search", "knowledge_base", "reasoning"))
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -20,7 +19,7 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _HOOKS = (*_PROVIDER_HOOKS, "create_transport", "create_policy", "load_prices", "observe")
 
 
-class RegistrationChecks(ProcessChecks):
+class RegistrationChecks(ContractBase):
     """The host's view."""
 
     @check(groups.REGISTRATION)
@@ -211,4 +210,3 @@ def _is_root(url: str) -> bool:
 
 def _has_sound_limits(model: ModelInfo) -> bool:
     return all(limit is None or (type(limit) is int and limit > 0) for limit in (model.context, model.max_output))
-

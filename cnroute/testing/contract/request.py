@@ -87,6 +87,12 @@ class RequestChecks(ContractBase):
     def _streams(self) -> tuple[bool, ...]:
         return (False, True) if self.subject().hooks.parse_stream_line is not None else (False,)
 
+    def _settled(self, stream: bool) -> None:
+        """NotApplicable where two equal calls already differ: another check tells of that."""
+        one, other = (self.subject().build(HELLO, stream).wire() for _ in range(2))
+        if one != other:
+            raise NotApplicable("requests differ each time")
+
     @check(groups.REQUEST)
     def test_a_request_is_what_the_samples_expect(self) -> None:
         """The call of every sample can be built, and is what `expect_request` says where a sample has one."""
@@ -131,6 +137,7 @@ class RequestChecks(ContractBase):
     def test_a_request_belongs_to_its_call_alone(self) -> None:
         """What is done to one request's headers or `adjusted` later does not show in the next."""
         for stream in self._streams():
+            self._settled(stream)
             first = self.subject().build(HELLO, stream).made
             if first is None:
                 raise NotApplicable("no request can be built")
@@ -200,6 +207,7 @@ class RequestChecks(ContractBase):
         """Another key changes a header only; no key is in URL, body, `adjusted` or repr."""
         subject = self.subject()
         for stream in self._streams():
+            self._settled(stream)
             one = self._made(subject.build(HELLO, stream), HELLO)
             other = self._made(subject.build(HELLO, stream, subject.place(api_key=OTHER_KEY)), HELLO)
             same(
@@ -258,12 +266,38 @@ class RequestChecks(ContractBase):
                 )
 
     @check(groups.REQUEST)
+    def test_every_option_that_is_set_does_something(self) -> None:
+        """Another value of an option of the deployment is another request, or is refused."""
+        subject = self.subject()
+        for name, value in each_of(subject.options.items(), "the contract sets no option"):
+            others = (
+                [not value]
+                if isinstance(value, bool)
+                else [value + 1]
+                if isinstance(value, int)
+                else [f"{value}-kit", f"{value}7"]
+            )
+            places = [subject.place(options={**subject.options, name: other}) for other in others]
+            same_wires = [
+                subject.build(HELLO, stream, place).wire() == subject.build(HELLO, stream).wire()
+                for place in places
+                for stream in self._streams()
+            ]
+            require(
+                not all(same_wires),
+                f"the option {name} does something",
+                expected="another request with another value",
+                got="the same request",
+                change="read deployment.options in build_request, or do not describe the option",
+            )
+
+    @check(groups.REQUEST)
     def test_no_refusal_holds_the_key(self) -> None:
         """The words of a refusal name the parameter and the reason, never the key."""
         for probe in PROBES:
             built = self.subject().build(HELLO, **{**probe.beside, probe.parameter: probe.one})
             require(
-                KEY not in built.what(),
+                built.made is not None or KEY not in built.what(),
                 "no key in an error",
                 expected="no key",
                 got="a refusal with the key",
@@ -514,6 +548,7 @@ class RequestChecks(ContractBase):
         """The URL begins with the deployment's `base_url`, path prefix included; the rest does not depend on it."""
         subject = self.subject()
         for stream in self._streams():
+            self._settled(stream)
             usual, moved = subject.place(), subject.place(base_url=GATEWAY)
             one, other = (self._made(subject.build(HELLO, stream, place), HELLO) for place in (usual, moved))
             base = str(usual.deployment.base_url)

@@ -509,4 +509,3 @@ def _endings(body: bytes) -> Iterator[tuple[str, bytes]]:
     yield "LF", lf
     yield "CRLF", lf.replace(b"\n", b"\r\n")
     yield "no newline at the end", lf.rstrip(b"\n")
-

@@ -20,7 +20,7 @@ from cnroute.providers.minimax.answers import (
     usage_of,
     web_sources,
 )
-from cnroute.providers.minimax.codes import bad_response, decoded, request_id_of
+from cnroute.providers.minimax.codes import bad_response, request_id_of
 from cnroute.providers.minimax.frames import first_choice
 from cnroute.wire import dumps, header_request_id, text_or_none
 
@@ -30,7 +30,7 @@ Fields = Mapping[str, Any]
 @hookimpl
 def parse_response(response: HttpResponse, deployment: Deployment) -> ChatCompletion | Failure:
     """The answer: `reply`, else the texts of the messages; a call of the caller's functions, once."""
-    data = decoded(response)
+    data = response.json_or_none()
     if not isinstance(data, dict):
         return bad_response(response, "the body is no JSON object")
     text, calls = whole_text(data), function_calls(data, request_id_of(data))

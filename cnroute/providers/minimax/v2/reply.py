@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import attrs
+
 from cnroute.chat import ChatCompletion, Choice, Message, Source, ToolCall
 from cnroute.deployments import Deployment
 from cnroute.failures import Failure
@@ -20,7 +22,7 @@ from cnroute.providers.minimax.answers import (
     usage_of,
     web_sources,
 )
-from cnroute.providers.minimax.codes import bad_response, decoded, request_id_of
+from cnroute.providers.minimax.codes import bad_response, request_id_of
 from cnroute.wire import header_request_id, text_or_none
 
 Fields = Mapping[str, Any]
@@ -29,65 +31,70 @@ Fields = Mapping[str, Any]
 @hookimpl
 def parse_response(response: HttpResponse, deployment: Deployment) -> ChatCompletion | Failure:
     """The answer: the first message that is no material of a web search."""
-    data = decoded(response)
+    data = response.json_or_none()
     if not isinstance(data, dict):
         return bad_response(response, "the body is no JSON object")
-    answers = [answer for pair in _pairs(data) if (answer := _choice(data, *pair)) is not None]
-    answers.sort(key=lambda answer: answer.index)
+    pairs = _pairs(data)
+    answers = [answer for pair in pairs if (answer := _answer(data, *pair)) is not None]
     if not answers:
         return bad_response(response, "the answer has no message", data)
+    first, request_id = answers[0], request_id_of(data)
     return ChatCompletion(
-        **_first(answers[0]),
-        usage=usage_of(data),
-        model=text_or_none(data.get("model")),
-        id=request_id_of(data),
-        request_id=request_id_of(data) or header_request_id(response.headers),
-        sources=_sources(data),
-        choices=answers if len(answers) > 1 else (),
-        raw=data,
+        first.text, first.reasoning or "", first.calls, first.finish, usage_of(data),
+        text_or_none(data.get("model")), request_id, request_id or header_request_id(response.headers), _sources(pairs),
+        tuple(answer.choice() for answer in answers) if len(answers) > 1 else (), data,
     )
 
 
-def _first(choice: Choice) -> dict[str, Any]:
-    message = choice.message
-    return {
-        "text": message.text,
-        "reasoning": message.reasoning or "",
-        "tool_calls": message.tool_calls,
-        "finish_reason": choice.finish_reason,
-    }
+@attrs.define(eq=False)
+class _Answer:
+    """What one choice says."""
+
+    number: int
+    text: str
+    reasoning: str | None
+    calls: tuple[ToolCall, ...]
+    finish: str | None
+
+    def choice(self) -> Choice:
+        """The same in the public layout, for answers that have several."""
+        return Choice(self.number, Message("assistant", self.text, None, self.calls, None, self.reasoning), self.finish)
 
 
 def _pairs(data: Fields) -> list[tuple[int, Fields, Fields]]:
     """Number, choice and message of every message in `choices`."""
     choices = data.get("choices")
-    found = [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
+    if not isinstance(choices, list):
+        return []
     return [
         (number, choice, choice["message"])
-        for number, choice in enumerate(found)
-        if isinstance(choice.get("message"), dict)
+        for number, choice in enumerate(choices)
+        if isinstance(choice, dict) and isinstance(choice.get("message"), dict)
     ]
 
 
-def _sources(data: Fields) -> tuple[Source, ...]:
-    tools = [message for _, _, message in _pairs(data) if message.get("role") == "tool"]
+def _sources(pairs: list[tuple[int, Fields, Fields]]) -> tuple[Source, ...]:
+    if len(pairs) < 2:  # material and answer are two messages
+        return ()
+    tools = [message for _, _, message in pairs if message.get("role") == "tool"]
     return tuple(source for message in tools for source in web_sources(message.get("content")))
 
 
-def _choice(data: Fields, number: int, choice: Fields, message: Fields) -> Choice | None:
-    """One message as a Choice; None for search material and for what has neither text nor calls."""
+def _answer(data: Fields, number: int, choice: Fields, message: Fields) -> _Answer | None:
+    """What one message says; None for search material and for what has neither text nor calls."""
     text, reasoning = text_of(message.get("content")), text_or_none(message.get("reasoning_content"))
     calls = _calls(message, data)
     empty = message.get("content") is None and (calls or reasoning)
     searching = not text and not calls and bool(message.get("tool_calls"))
     if message.get("role") == "tool" or searching or (text is None and not empty):
         return None
-    found = Message("assistant", text or "", None, calls, None, reasoning)
-    return Choice(number, found, finish_reason(end_mark(choice.get("finish_reason")), bool(calls)))
+    return _Answer(number, text or "", reasoning, calls, finish_reason(end_mark(choice.get("finish_reason")), bool(calls)))
 
 
 def _calls(message: Fields, data: Fields) -> tuple[ToolCall, ...]:
     listed = message.get("tool_calls")
+    if not listed:
+        return ()
     own = [call for call in listed if is_own_call(call)] if isinstance(listed, list) else []
     return tuple(_call(call, data, index) for index, call in enumerate(own))
 

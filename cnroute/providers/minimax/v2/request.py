@@ -36,9 +36,15 @@ def build_request(request: ChatRequest, deployment: Deployment, stream: bool) ->
     _check_reasoning(request.reasoning, deployment.model)
     adjusted: dict[str, str] = {}
     body: dict[str, Any] = {"model": deployment.model, "messages": _messages(request)}
-    body |= _tools(request) | _tool_choice(request) | _response_format(request, deployment.model)
-    body |= sampling(request, deployment, "max_tokens", PAGE, adjusted) | flag_option(deployment, "mask_sensitive_info")
-    body |= {"stream": stream} | ({"stream_options": {"include_usage": True}} if stream else {})
+    if request.tools or request.web_search:
+        body["tools"] = _tools(request)
+    body |= _tool_choice(request)
+    body |= _response_format(request, deployment.model)
+    body |= sampling(request, deployment, "max_tokens", PAGE, adjusted)
+    body |= flag_option(deployment, "mask_sensitive_info")
+    body["stream"] = stream
+    if stream:
+        body["stream_options"] = {"include_usage": True}
     return posted(endpoint(deployment, PATH), body, request, deployment, adjusted)
 
 
@@ -51,13 +57,15 @@ def _check_reasoning(reasoning: bool | int | None, model: str) -> None:
 
 
 def _messages(request: ChatRequest) -> list[dict[str, Any]]:
-    if not any(message.role == "user" for message in request.messages):
+    fields = [_message(message) for message in request.messages]
+    if "user" not in [field["role"] for field in fields]:
         raise UnsupportedRequestError("messages", f"at least one user message is needed ({PAGE})")
-    return [_message(message) for message in request.messages]
+    return fields
 
 
 def _message(message: Message) -> dict[str, Any]:
-    fields: dict[str, Any] = {"role": message.role, "content": _content(message)}
+    content = message.content
+    fields: dict[str, Any] = {"role": message.role, "content": content if content.__class__ is str else _content(message)}
     if message.name:
         fields["name"] = message.name
     if message.tool_calls:
@@ -77,11 +85,11 @@ def _content(message: Message) -> Any:
     return [dict(part) for part in message.content]
 
 
-def _tools(request: ChatRequest) -> dict[str, Any]:
+def _tools(request: ChatRequest) -> list[dict[str, Any]]:
     tools: list[dict[str, Any]] = [{"type": "function", "function": dict(each)} for each in function_tools(request)]
     if request.web_search:
         tools.append({"type": "web_search"})
-    return {"tools": tools} if tools else {}
+    return tools
 
 
 def _tool_choice(request: ChatRequest) -> dict[str, Any]:

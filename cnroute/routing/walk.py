@@ -1,0 +1,296 @@
+"""Which deployments a call may go to, in which order, and why not to the others.
+
+Rules of this file
+- Pure: a walk is made from values and snapshots of health; it sends nothing and takes nothing.
+- Every deployment of a route appears exactly once, as a candidate or as excluded.
+- A step is made when it is needed: a call that its first candidate answers never looks at the other 199.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import attrs
+
+from cnroute.chat import ChatRequest
+from cnroute.errors import HookError
+from cnroute.failures import FailureKind, how_raised
+from cnroute.money import Cost
+from cnroute.routing import tokens
+from cnroute.routing.health import Snapshot
+from cnroute.routing.plan import Candidate, Course, Excluded, Group, Place, Plan
+from cnroute.routing.policies import Cheapest, Context, Option, nearly_ranked
+
+_ALL = 1_000_000
+
+
+@attrs.define(eq=False)
+class Step:
+    """One candidate of a call with its place, as the flow walks through them.
+
+    `most` is how many tokens an answer may have; `request` is the caller's request fitted to this deployment, made
+    when the candidate's turn comes; `usual` how many tokens answers of the route usually have, where this deployment's
+    are not known.
+    """
+
+    place: Place
+    health: Snapshot
+    input_tokens: int
+    most: int
+    request: ChatRequest | None = None
+    claimed: Any = None
+    """What an attempt has to claim of budgets and rate limits (`routing.limits.Claimed`)."""
+    usual: float | None = None
+    _cost: Any = attrs.field(default=(), init=False)
+
+    @property
+    def cost(self) -> Cost | None:
+        """What the request will cost about; worked out when it is first asked for."""
+        if self._cost == ():
+            self._cost = self._expected()
+        return self._cost  # type: ignore[no-any-return]
+
+    def output_tokens(self) -> int:
+        """How many tokens the answer will have about; the most that it may have where nothing is known."""
+        known = self.health.output_tokens if self.health.output_tokens is not None else self.usual
+        return self.most if known is None else min(self.most, round(known))
+
+    def about(self) -> float:
+        """The expected cost as a float, for comparing; infinite where it is not known."""
+        place, price = self.place, self.place.deployment.price
+        if price is None or place.rate is None or not price.known:
+            return math.inf
+        good = max(self.health.success, 1e-6)
+        return price.about(self.input_tokens, self.output_tokens()) * place.rate_about * (good + self.health.paid_failure) / good
+
+    def _expected(self) -> Cost | None:
+        """In the router's currency, from the expected to the largest answer."""
+        place, price = self.place, self.place.deployment.price
+        if price is None or place.rate is None or not price.known:
+            return None
+        cost = price.of(self.input_tokens, self.output_tokens())
+        return None if cost is None else attrs.evolve(cost.times(place.rate, place.currency), estimated=True)
+
+
+class Walk:
+    """A plan that can be walked: `steps` as far as they were needed, in order, and what is excluded."""
+
+    __slots__ = ("_lock", "_rest", "course", "excluded", "input_tokens", "skipped", "steps")
+
+    def __init__(self, course: Course, input_tokens: int, excluded: list[Excluded], rest: Iterator[Step]) -> None:
+        self.course = course
+        self.input_tokens = input_tokens
+        self.steps: list[Step] = []
+        self.excluded = excluded
+        self.skipped: list[Excluded] = []
+        self._rest: Iterator[Step] | None = rest
+        self._lock = threading.Lock()
+
+    def further(self, count: int = _ALL) -> list[Step]:
+        """At most `count` more steps, made now."""
+        if self._rest is None or count <= 0:
+            return []
+        new = list(itertools.islice(self._rest, count))
+        if len(new) < count:
+            self._rest = None
+        self.steps += new
+        return new
+
+    def plan(self) -> Plan:
+        """The walk as the public value."""
+        with self._lock:  # readers of one reply may be several threads
+            self.further()
+            _compare(self.steps)
+        return Plan(
+            self.course.name, self.course.group.policy_name,
+            tuple(_candidate(rank, step, self.course) for rank, step in enumerate(self.steps, 1)),
+            tuple(self.excluded), self.input_tokens, tuple(self.skipped),
+        )
+
+    def skip(self, step: Step, rule: str, reason: str) -> None:
+        """Note that `step` was not admitted; it stays a candidate."""
+        self.skipped = [each for each in self.skipped if each.deployment != step.place.deployment.name]
+        self.skipped.append(excluded(step.place, rule, reason))
+
+    def exclude(self, step: Step, rule: str, reason: str) -> None:
+        """Take `step` out of the walk, for a reason that only became known on the way."""
+        self.steps.remove(step)
+        self.excluded.append(excluded(step.place, rule, reason))
+
+
+def excluded(place: Place, rule: str, reason: str) -> Excluded:
+    """The public value for a place that will not be tried."""
+    deployment = place.deployment
+    return Excluded(deployment.name, rule, reason, deployment.provider, deployment.model)
+
+
+def _candidate(rank: int, step: Step, course: Course) -> Candidate:
+    deployment = step.place.deployment
+    return Candidate(
+        deployment.name, rank, step.cost, _health_word(step.health), _reason(course.group.policy_name, step),
+        deployment.provider, deployment.model,
+    )
+
+
+def _health_word(health: Snapshot) -> str:
+    if health.breaker != "closed":
+        return f"breaker {health.breaker}"
+    return "cooling down" if health.until else "healthy"
+
+
+def _reason(policy: str, step: Step) -> str:
+    if policy == "cheapest":
+        if step.cost is None:
+            return "unknown price, so it comes last"
+        return f"expected cost {step.cost}"
+    if policy == "fastest":
+        return "not measured yet" if step.health.seconds is None else f"about {step.health.seconds:.2f} s"
+    return {"ordered": "as written", "weighted": "drawn by weight"}.get(policy, f"by policy {policy}")
+
+
+# A rule looks at a place, a request and its estimated tokens and says why the place is out, or None.
+Exclusion = Callable[[Place, ChatRequest, int], "tuple[str, str] | None"]
+
+
+def make_walk(
+    course: Course, request: ChatRequest, stream: bool, *, most: Callable[[Place], int], rules: Sequence[Exclusion],
+    random: Callable[[], float],
+) -> Walk:
+    """Order the places of `course` for one request, leaving out those that a rule excludes.
+
+    `most` says how many tokens an answer of a place may have, where the call itself does not.
+    """
+    count = tokens.input_tokens(request)
+    out: list[Excluded] = []
+    making = _Making(request, count, most, rules, out)
+    walk = Walk(course, count, out, _in_order(course.group, making, Context(random, stream, request)))
+    walk.further(1)
+    return walk
+
+
+class _Making:
+    """Makes the steps of one walk, each deployment once."""
+
+    __slots__ = ("_most", "_out", "_rules", "_seen", "count", "request")
+
+    def __init__(
+        self, request: ChatRequest, count: int, most: Callable[[Place], int], rules: Sequence[Exclusion], out: list[Excluded]
+    ) -> None:
+        self.request = request
+        self.count = count
+        self._most = most
+        self._rules = rules
+        self._out = out
+        self._seen: dict[str, Step | None] = {}
+
+    def step(self, place: Place) -> Step | None:
+        """The step of `place`; None where it is excluded."""
+        name = place.deployment.name
+        if name in self._seen:
+            return self._seen[name]
+        step = self._seen[name] = self._made(place)
+        return step
+
+    def _made(self, place: Place) -> Step | None:
+        count = self.count if place.hooks.count_tokens is None else _counted(place, self.request, self.count)
+        if isinstance(count, str):
+            self._out.append(excluded(place, FailureKind.PLUGIN_ERROR.value, count))
+            return None
+        for rule in self._rules:
+            found = rule(place, self.request, count)
+            if found is not None:
+                self._out.append(excluded(place, *found))
+                return None
+        asked = self.request.max_tokens
+        return Step(place, place.health.snapshot(), count, self._most(place) if asked is None else asked)
+
+
+def _in_order(group: Group, making: _Making, context: Context) -> Iterator[Step]:
+    """The steps of a group in the order of its policy, each deployment once."""
+    seen: set[str] = set()
+    for step in _ordered_steps(group, making, context):
+        name = step.place.deployment.name
+        if name not in seen:
+            seen.add(name)
+            yield step
+
+
+def _ordered_steps(group: Group, making: _Making, context: Context) -> Iterator[Step]:
+    """The same; a deployment may come more than once. A nested group counts as its first step."""
+    if group.policy_name == "ordered":
+        for member in group.members:
+            yield from _member_steps(member, making, context)
+        return
+    inner = [_member_steps(member, making, context) for member in group.members]
+    firsts = [(index, step) for index, steps in enumerate(inner) if (step := next(iter(steps), None)) is not None]
+    first = dict(firsts)
+    for index in _order_of(group, firsts, context):
+        yield first[index]
+        yield from inner[index]
+
+
+def _member_steps(member: Place | Group, making: _Making, context: Context) -> Iterator[Step]:
+    if isinstance(member, Group):
+        return _ordered_steps(member, making, context)
+    step = making.step(member)
+    return iter(() if step is None else (step,))
+
+
+def _order_of(group: Group, firsts: list[tuple[int, Step]], context: Context) -> Iterable[int]:
+    """The places of the members in the order of the group's policy."""
+    if len(firsts) < 2:
+        return [index for index, _ in firsts]
+    _compare([step for _, step in firsts])
+    if group.policy.__class__ is Cheapest:
+        order = nearly_ranked([(step.about(), index) for index, step in firsts])
+        if order is not None:
+            return order
+    options = [
+        Option(step.place.deployment.name, group.weights[index], step.cost, step.health, index) for index, step in firsts
+    ]
+    return [option.index for option in _ordered(group, options, context)]
+
+
+def _compare(steps: Sequence[Step]) -> None:
+    """Make costs comparable: who was never measured is expected to answer as long as the others do."""
+    if len(steps) < 2:
+        return
+    known = [step.health.output_tokens for step in steps if step.health.output_tokens is not None]
+    if known and len(known) < len(steps):
+        mean = sum(known) / len(known)
+        for step in steps:
+            step.usual = mean
+
+
+def _counted(place: Place, request: ChatRequest, estimate: int) -> int | str:
+    """The input tokens as the provider's own hook counts them, else the estimate; text: what the hook did wrong."""
+    try:
+        own = request.with_values({"extra": request.extra.get(place.deployment.provider, {})})
+        count = place.hooks.count_tokens(own, place.deployment)
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 (a plugin's code)
+        return f"plugin {place.hooks.name}: count_tokens raised {type(error).__name__}"
+    if count is None:
+        return estimate
+    if type(count) is not int or count < 0:
+        return f"plugin {place.hooks.name}: count_tokens returned a {type(count).__name__} that counts nothing"
+    return count
+
+
+def _ordered(group: Group, options: list[Option], context: Context) -> Sequence[Option]:
+    """What the policy makes of the options; one that raises, loses, adds or repeats any is a HookError."""
+    try:
+        order = list(group.policy.order(options, context))
+        if sorted(option.index for option in order) == [option.index for option in options]:
+            return order
+        what = "did not return each of its options once"
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 (a plugin's code)
+        what = how_raised(error)
+    raise HookError(f"policy {group.policy_name}: order {what}", billing="none")

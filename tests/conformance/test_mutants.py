@@ -1,0 +1,49 @@
+"""The kit's own proof: each planted bug is caught by the check that names it, and unrelated checks stay green."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.conformance.mutants import MUTANTS, Mutant
+from tests.conformance.mutating import put_to_the_kit
+
+# Every run plants these, over cheaper checks; all of them are planted by `-m slow`, with every check.
+FEW = (
+    "key in the URL", "drops stop", "role lost", "input and output change places", "KeyError on a missing field",
+    "an error in a 200 missed", "stops at the first finish", "last frame appended twice", "state shared between streams",
+    "429 as a server error", "HTML crashes map_error", "prints",
+)  # fmt: skip
+DEAR = (
+    "test_importing_it_has_no_side_effect", "test_another_process_sends_the_same_bytes",
+    "test_many_threads_give_the_same_results",
+    "test_a_stream_is_the_same_however_its_bytes_are_cut", "test_a_long_line_costs_no_more_than_its_length",
+    "test_a_long_stream_costs_no_more_than_its_length", "test_a_long_answer_costs_no_more_than_its_length",
+    "test_a_huge_error_is_read_in_time", "test_random_bytes_crash_nothing", "test_mutated_samples_crash_nothing",
+    "test_keep_alives_and_comments_give_nothing", "test_results_events_and_failures_pickle_and_copy",
+    "test_nothing_is_remembered_between_calls",
+)  # fmt: skip
+
+
+def named(names: tuple[str, ...]) -> list[Mutant]:
+    return [mutant for mutant in MUTANTS if mutant.name in names]
+
+
+@pytest.mark.parametrize("mutant", named(FEW), ids=lambda mutant: mutant.name)
+def test_a_planted_bug_is_caught(mutant: Mutant) -> None:
+    """By the check that names it, and by no unrelated one."""
+    assert put_to_the_kit(mutant, DEAR, few=True).problem is None
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_every_planted_bug_is_caught(mutant: Mutant) -> None:
+    """The full list: `python -m tests.conformance.mutating` prints caught / planted."""
+    assert put_to_the_kit(mutant).problem is None
+
+
+def test_the_list_is_long_and_of_both_families() -> None:
+    """At least 40 mutants with names of their own, on DashScope and on MiniMax."""
+    assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS) >= 40
+    assert min(len([each for each in MUTANTS if each.file.startswith(family)]) for family in ("dashscope", "minimax")) >= 15
+    assert set(FEW) <= {mutant.name for mutant in MUTANTS}
