@@ -275,7 +275,7 @@ class AsyncChatStream(StreamCore):
     async def __anext__(self) -> Delta:
         if not self._pending and not self._over:
             await self._pump_alone()
-        if self._pending and not (self._closed or self._scope.cancelled):
+        if self._pending and not self._stopped():
             return self._take()
         return self._finish()
 

@@ -15,7 +15,7 @@ from cnroute.binding import Settings
 from cnroute.chat import ChatCompletion
 from cnroute.deployments import Deployment, ModelInfo
 from cnroute.engine import Engine
-from cnroute.errors import CallError, ConfigurationError
+from cnroute.errors import CallCancelledError, CallError, ConfigurationError
 from cnroute.events import Delta
 from cnroute.flow.assemble import completion_of
 from cnroute.flow.call import call_flow, never_begun
@@ -333,7 +333,14 @@ class StreamCore:
         if not self._closed:
             if self._error is not None:
                 raise self._error
-            self._scope.check()
+            if self._answer is None:
+                self._scope.check()
+
+    def _stopped(self) -> bool:
+        """Whether what has arrived is no longer wanted. A cancel that comes as the call ends by itself is too late."""
+        error = self._error
+        own = self._answer is not None or (isinstance(error, CallError) and not isinstance(error, CallCancelledError))
+        return self._closed or (self._scope.cancelled and not own)
 
     def cancel(self) -> None:
         """End the stream from anywhere."""
@@ -406,9 +413,6 @@ class ChatStream(StreamCore):
             if self._pending and not self._stopped():
                 return self._take()
         return self._finish()
-
-    def _stopped(self) -> bool:
-        return self._closed or self._scope.cancelled
 
     def _finish(self) -> Delta:
         self._raise_error()

@@ -17,7 +17,7 @@ import attrs
 
 from cnroute.chat import ChatCompletion, ChatRequest, Usage
 from cnroute.errors import CallCancelledError, CallError, StreamInterruptedError, error_for
-from cnroute.failures import Attempt, Failure, FailureKind
+from cnroute.failures import Attempt, Billing, Failure, FailureKind
 from cnroute.flow import attempt as attempts
 from cnroute.flow.announce import attempt_finished, attempt_started, call_finished, call_started, candidate_skipped
 from cnroute.flow.answer import AttemptFailed, clean_id, without_prompt
@@ -238,12 +238,14 @@ def _abandoned(call: Call, step: Step, run: attempts.Run, started: float, wall: 
     """The consumer left in the middle of an attempt: it is recorded as cancelled, and paid for if it had begun."""
     committed = run.reading is not None and run.reading.committed
     usage = run.reading.usage if run.reading is not None else None
-    failure = Failure(K.CANCELLED, "the consumer left", billing="billed" if committed or usage is not None else "unknown")
+    nothing_sent = run.deadline.begun is False and run.deadline.written is None
+    billing: Billing = "billed" if committed or usage is not None else "none" if nothing_sent else "unknown"
+    failure = Failure(K.CANCELLED, "the consumer left", billing=billing)
     if lease.hold is not None:
         settle_failed(lease.hold, failure)
     lease.end(None)
     deployment = step.place.deployment
-    cost = attempt_cost(step.place, _request(step), usage, None)
+    cost = attempt_cost(step.place, _request(step), usage, None) if billing != "none" else None
     call.attempts.append(
         Attempt(
             deployment.name, deployment.provider, len(call.attempts) + 1, failure, run.status, None, failure.billing, wall,

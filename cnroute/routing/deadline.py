@@ -26,8 +26,9 @@ class Deadline:
     """How long an attempt may take. `limits` are the effective `Timeouts`, `first_byte` filled in.
 
     `written` is set by the transport when the whole request was sent (None before): the limits for the first
-    byte and the first token count from there. `begun` is set by the transport before it writes; it then asks once
-    more whether the call was cancelled, so that a call which is given up without it is known to have cost nothing.
+    byte and the first token count from there. `begun` is None until the transport says False, at its first step, and
+    True before it writes; it then asks once more whether the call was cancelled, so that a call which is given up while
+    it is False is known to have cost nothing.
     `resent` is set by a transport that had to send the request again on a fresh connection.
     """
 
@@ -36,7 +37,7 @@ class Deadline:
     def __init__(self, at: float, limits: Timeouts, clock: Clock) -> None:
         self.at = at
         self.limits = limits
-        self.begun = False
+        self.begun: bool | None = None
         self.written: float | None = None
         self.resent = False
         self._clock = clock

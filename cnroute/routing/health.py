@@ -93,10 +93,11 @@ class Spent:
 class Lease:
     """A place at a deployment, its probe if it holds one, and what it holds of a store. `end` gives all of it back, once."""
 
-    __slots__ = ("_ended", "_health", "hold", "probe")
+    __slots__ = ("_ended", "_health", "grown", "hold", "probe")
 
-    def __init__(self, health: Health, probe: bool) -> None:
+    def __init__(self, health: Health, probe: bool, grown: float) -> None:
         self._health = health
+        self.grown = grown
         self._ended = False
         self.hold: Hold | None = None
         self.probe = probe
@@ -252,7 +253,7 @@ class Health:
                 self._lock.release()
 
     def _lease(self) -> Lease:
-        lease = Lease(self, self._open)
+        lease = Lease(self, self._open, self._throttled_for)
         self._out.add(id(lease))
         if self._open:
             self._probe = lease
@@ -277,21 +278,21 @@ class Health:
             if self._probe is lease:
                 self._probe = None
             if outcome is not None:
-                self._learn(outcome, lease.probe)
+                self._learn(outcome, lease)
             self._ended.popleft()
             if self._waiting or self._wakers:
                 self._room.notify()
                 self._call_next()
 
-    def _learn(self, outcome: Outcome, probe: bool) -> None:
-        rule = outcome.rule
+    def _learn(self, outcome: Outcome, lease: Lease) -> None:
+        rule, probe = outcome.rule, lease.probe
         self._average(outcome)
         if rule is None:
             self._throttled_for = 0.0
             self._succeeded(probe)
         elif self._breaker is not None:
             now = self._clock.monotonic()
-            self._cool(rule, outcome, now)
+            self._cool(rule, outcome, now, lease.grown)
             if rule.counts and outcome.counted:
                 self._failed(self._breaker, probe, now)
 
@@ -331,10 +332,12 @@ class Health:
         self._open_for = min(breaker.max_open, self._open_for * 2 or breaker.open_for)
         self._open_until = now + self._open_for * (1 + breaker.jitter * (2 * self._random() - 1))
 
-    def _cool(self, rule: Rule, outcome: Outcome, now: float) -> None:
+    def _cool(self, rule: Rule, outcome: Outcome, now: float, grown: float) -> None:
+        """`grown`: how long the last cool-down was when the attempt began. Of many that were refused together one doubles it."""
         seconds = rule.cooldown
         if rule.throttled:
-            self._throttled_for = min(_MAX_GROWN_COOLDOWN, self._throttled_for * 2 or _FIRST_COOLDOWN)
+            if self._throttled_for <= grown:
+                self._throttled_for = min(_MAX_GROWN_COOLDOWN, self._throttled_for * 2 or _FIRST_COOLDOWN)
             told = outcome.retry_after
             seconds = self._throttled_for if told is None else min(told, _MAX_TOLD_COOLDOWN)
         if seconds and now + seconds > self._cool_until:

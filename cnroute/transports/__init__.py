@@ -37,7 +37,8 @@ class Transport(Protocol):
     """Sends requests. One with `is_async = True` has the same methods as coroutines, for `AsyncRouter` only.
 
     `bind(deployment)`, where it exists, is called once per deployment and returns the transport to use for it. A
-    transport sets `deadline.begun` before it writes a request and `deadline.written` when it has, and asks
+    transport sets `deadline.begun` to False at its first step, to True before it writes a request, and
+    `deadline.written` when it has; it asks
     `deadline.remaining()` before each wait.
     """
 

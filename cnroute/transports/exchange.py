@@ -32,7 +32,7 @@ class Deadline(Protocol):
     """What a transport uses of a deadline (contract, section 6)."""
 
     at: float
-    begun: bool
+    begun: bool | None
     written: float | None
     resent: bool
 
@@ -84,6 +84,7 @@ class Exchange:
 
     def __init__(self, deadline: Deadline) -> None:
         self.deadline = deadline
+        deadline.begun = False
         self.step: Step = POOL
         self.received = 0
         self.written = 0.0

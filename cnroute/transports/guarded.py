@@ -195,7 +195,7 @@ class _NoHurry:
     """A deadline that never comes."""
 
     at = 0.0
-    begun = False
+    begun: bool | None = False
     written: float | None = None
     resent = False
     limits = Timeouts()

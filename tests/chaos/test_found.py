@@ -78,6 +78,29 @@ def test_a_call_that_is_cancelled_on_its_way_into_the_queue_does_not_lock_the_de
     assert isinstance(health.admit(), Lease)
 
 
+def test_a_cancel_that_comes_as_the_stream_breaks_loses_no_delta() -> None:
+    """The call has ended by itself: what had arrived is handed out, and the error's partial text is exactly that."""
+    streams: list[cnroute.ChatStream] = []
+    reads: list[str] = []
+
+    def advance(step: str, sent: object) -> None:
+        reads.append(step)
+        if reads.count("read") == 2:  # the consumer is inside, and what it is about to read breaks the stream
+            thread = threading.Thread(target=streams[0].cancel)
+            thread.start()
+            thread.join(5)
+
+    broken = _frame("一二", 2) + b"data: this is no JSON\n\n"
+    transport = FakeTransport({"yi": [[_frame("一", 1), broken]]}, advance=advance)
+    with cnroute.Router([_deployment()], transport=transport) as router:
+        streams.append(router.stream("你好", model="yi"))
+        texts: list[str] = []
+        with pytest.raises(cnroute.StreamInterruptedError) as caught:
+            for text in streams[0].texts():
+                texts.append(text)
+    assert "".join(texts) == caught.value.partial_text == "一二"
+
+
 def test_a_consumer_whose_stream_is_being_cancelled_waits_for_the_end_of_the_cancelling() -> None:
     """While another thread gives everything back, the next step is neither a RuntimeError nor half an error."""
     with _router(_frame("a", 1), _frame("b", 2)) as router:

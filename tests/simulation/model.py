@@ -49,8 +49,14 @@ class Model:
         self.probe_out = self.probe_out or self.open
         return self.open
 
-    def ended(self, now: float, probe: bool, kind: str | None, counted: bool = True, retry_after: float | None = None) -> None:
-        """A lease came back: `kind` is None for success, `cancelled` says nothing of the vendor."""
+    def ended(
+        self, now: float, probe: bool, kind: str | None, counted: bool = True, retry_after: float | None = None,
+        grown: float = 0.0,
+    ) -> None:
+        """A lease came back: `kind` is None for success, `cancelled` says nothing of the vendor.
+
+        `grown` is `growth` as it was when the lease was handed out: of calls that were refused together one makes it grow.
+        """
         self.in_flight -= 1
         if probe:
             self.probe_out = False
@@ -59,7 +65,7 @@ class Model:
         if kind is None:
             self._good(now, probe)
             return
-        self._cool(now, kind, retry_after)
+        self._cool(now, kind, retry_after, grown)
         if kind in COUNTS and counted:
             self._bad(now, probe, self.breaker)
 
@@ -69,10 +75,10 @@ class Model:
         if self.open and probe:
             self.open, self.open_for, self.recent = False, 0.0, []
 
-    def _cool(self, now: float, kind: str, retry_after: float | None) -> None:
+    def _cool(self, now: float, kind: str, retry_after: float | None, grown: float) -> None:
         seconds: float = COOLED.get(kind, 0)
         if kind in THROTTLED:
-            self.growth = min(60.0, self.growth * 2) or 0.25
+            self.growth = self.growth if self.growth > grown else min(60.0, self.growth * 2) or 0.25
             seconds = self.growth if retry_after is None else min(300.0, retry_after)
         if seconds:
             self.cool_until = max(self.cool_until, now + seconds)

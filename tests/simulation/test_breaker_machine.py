@@ -34,6 +34,7 @@ class BreakerMachine(RuleBasedStateMachine):
         self.clock = FakeClock()
         self.jitter = 0.5
         self.out: list[Lease] = []
+        self.grown: dict[int, float] = {}
         self.build(None, 10**6)
 
     def build(self, breaker: Breaker | None, places: int) -> None:
@@ -62,6 +63,7 @@ class BreakerMachine(RuleBasedStateMachine):
         assert ("probe" if got.probe else "yes") == wanted
         assert self.model.took() == got.probe
         self.out.append(got)
+        self.grown[id(got)] = self.model.growth
         return got
 
     def end(self, lease: Lease | None, kind: str | None, counted: bool = True, retry_after: float | None = None) -> None:
@@ -75,7 +77,7 @@ class BreakerMachine(RuleBasedStateMachine):
         lease.end(Outcome())
         self.out.remove(lease)
         opened_for = self.model.open_for
-        self.model.ended(now, lease.probe, kind, counted, retry_after)
+        self.model.ended(now, lease.probe, kind, counted, retry_after, self.grown.pop(id(lease)))
         if self.model.open and (not was_open or self.model.open_for != opened_for or lease.probe):
             if self.health._open:
                 assert self.model.pin(self.health._open_until), "the jitter leaves its bounds"

@@ -11,11 +11,13 @@ import pytest
 
 import cnroute
 from cnroute.errors import error_for
-from cnroute.failures import Failure
+from cnroute.failures import Failure, FailureKind
 from cnroute.flow.call import call_flow
 from cnroute.flow.effects import Admit, Send
 from cnroute.http import HttpResponse
 from cnroute.notices import AttemptFinished, CallFinished
+from cnroute.routing.fallback import TABLE
+from cnroute.routing.health import Outcome
 from cnroute.testing import capture_notices
 from tests.flow.toy import Toy, answer, error, frames, good_stream, raised
 
@@ -307,6 +309,19 @@ def test_what_the_share_has_cut_does_not_count() -> None:
                 breaker=cnroute.Breaker(failures=1))
     raised(world.chat)
     assert {name: each["breaker"] for name, each in world.router.health().items()} == {"a": "closed", "b": "closed"}
+
+
+def test_calls_that_are_refused_together_grow_the_cool_down_once() -> None:
+    """Sixteen 429s at the same time say no more than one of them; the next one, after the cool-down, doubles it."""
+    world = Toy([], names="a", breaker=cnroute.Breaker())
+    health = next(iter(world.router._engine.binding.places.values())).health
+    refused = Outcome(TABLE[FailureKind.RATE_LIMIT], FailureKind.RATE_LIMIT)
+    for seconds in (0.25, 0.5, 1.0):
+        leases = [health.admit() for _ in range(16)]
+        for lease in leases:
+            lease.end(refused)
+        assert health.ready_at(0.0) - world.clock.monotonic() == pytest.approx(seconds)
+        world.clock.advance(seconds)
 
 
 def test_all_cooling_down_waits_for_the_first_to_come_back() -> None:

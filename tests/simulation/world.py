@@ -114,6 +114,7 @@ class Exchange:
     closed: bool = True
     number: int = 0
     over_at: float = 0.0
+    grown: float = 0.0
 
 
 @attrs.define(eq=False)
@@ -332,7 +333,8 @@ class World:
         self._may_start(call, name, model, now)
         probe = model.took()
         exchange = Exchange(
-            call, name, Fate([]), stream, now, deadline.at, deadline.limits, probe, others, number=len(call.attempts) + 1
+            call, name, Fate([]), stream, now, deadline.at, deadline.limits, probe, others, number=len(call.attempts) + 1,
+            grown=model.growth,
         )
         exchange.fate = self._fate(exchange)
         call.exchanges.append(exchange)
@@ -701,7 +703,7 @@ class World:
         was = (model.open, model.open_for, model.reopens)
         if counted is None:
             counted = health._failures > model.in_a_row
-        model.ended(now, exchange.probe, kind, counted, told)
+        model.ended(now, exchange.probe, kind, counted, told, exchange.grown)
         if self.breaker is None:
             return
         self.must(health._open == model.open, "breaker", f"{name} is {'open' if health._open else 'closed'} after {kind}")

@@ -30,7 +30,7 @@ class ErrorChecks(TransportBase):
             same(
                 "what the deadline knows",
                 (False, None),
-                (wire.deadline.begun, wire.deadline.written),
+                (bool(wire.deadline.begun), wire.deadline.written),
                 change="set deadline.begun just before the request is written, deadline.written just after",
             )
 
