@@ -25,6 +25,8 @@ COMMANDS: Mapping[str, tuple[str, str, str]] = {
     "config": ("config", "config", "Check or show a configuration file."),
     "doctor": ("doctor", "doctor", "Look for what is missing or wrong: configuration, keys, plugins, clock."),
     "plugins": ("plugins", "plugins", "List plugins with their distribution, hooks and state."),
+    "check-plugin": ("check_plugin", "check_plugin", "Prove a provider plugin offline, by samples of its vendor's answers."),
+    "new-plugin": ("new_plugin", "new_plugin", "Write a provider plugin that passes its own tests."),
     "emulate": ("emulate", "emulate", "Run a local server that speaks the vendors' dialects."),
 }
 

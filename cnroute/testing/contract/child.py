@@ -149,7 +149,7 @@ def _findings(document: Mapping[str, Any]) -> dict[str, Any]:
     if threading.active_count() > threads:
         touched.append("a thread runs")
     host = PluginHost(autoload=False)
-    if document["place"].get("module") != BUILT_IN.get(document["name"]):
+    if BUILT_IN.get(document["name"]) != document["place"].get("module") or "entry_point" in document["place"]:
         host._states.pop(document["name"], None)  # noqa: SLF001 (of this package)
         host.register(plugin, document["name"])
     subject = Subject(host, document["name"], document["model"], document["options"])

@@ -9,7 +9,7 @@ from cnroute.testing.contract import groups
 from cnroute.testing.contract.base import ContractBase
 from cnroute.testing.contract.checking import NotApplicable, check, each_of, fail, require
 from cnroute.testing.contract.request import HELLO, schema, tool
-from cnroute.testing.contract.subject import Built
+from cnroute.testing.contract.subject import Built, Subject
 
 _WAYS: dict[str, tuple[str, tuple[dict[str, Any], ...]]] = {
     "tools": ("tools", ({"tools": [tool("kit_one")]},)),
@@ -19,6 +19,17 @@ _WAYS: dict[str, tuple[str, tuple[dict[str, Any], ...]]] = {
     "json": ("response_format", ({"response_format": {"type": "json_object"}}, {"response_format": schema("kit_field")})),
 }
 _FLAGS = ("tools", "reasoning", "knowledge_base")
+
+
+def abilities(subject: Subject) -> list[str]:
+    """What the provider does for its model, of what the contract has a flag for: found by asking."""
+    usual = subject.build(HELLO).wire()
+    found = []
+    for name in _FLAGS:
+        built = [subject.build(HELLO, **way) for way in _WAYS[name][1]]
+        if name in subject.info.capabilities and any(each.made is not None and each.wire() != usual for each in built):
+            found.append(name)
+    return found
 
 
 class DataChecks(ContractBase):
