@@ -21,6 +21,7 @@ from cnroute.failures import Failure, FailureKind
 from cnroute.observe.words import FAILURES
 from cnroute.plugins import PluginHost
 from cnroute.routing.fallback import TABLE, Rule
+from cnroute.testing.contract import CHECKS
 
 PAGES = Path(__file__).parent
 PLACE = re.compile(r"(<!-- table: (?P<name>[\w -]+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
@@ -255,11 +256,19 @@ def vendors() -> str:
     return table("provider | API root | key | capabilities | models that are known, with ¥ where the price is", rows())
 
 
+# -- the contract
+
+
+def checks() -> str:
+    return table("group | check | promise", ((each.group, f"`{each.name}`", each.promise) for each in CHECKS.values()))
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "kinds": kinds,
     "after a failure": after_a_failure,
     "faults": faults,
     "providers": facts,
+    "checks": checks,
     "machine": machine,
     "gates": gates,
     "figures": figures,
