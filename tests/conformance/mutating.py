@@ -84,6 +84,11 @@ def some_samples(provider: str) -> list[Any]:
     return [each for each in every if each.get("answer")] + broken + some
 
 
+def fits(mutant: Mutant) -> bool:
+    """Whether the patch can still be applied: its old text stands in the provider once."""
+    return (_PROVIDERS / mutant.file).read_text("utf-8").count(mutant.old) == 1
+
+
 def apply(mutant: Mutant, target: Path) -> None:
     """Patch the copy. A patch that no longer fits is an error, and so is one of more than five lines."""
     file = target / mutant.file

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.conformance.mutants import MUTANTS, Mutant
-from tests.conformance.mutating import put_to_the_kit
+from tests.conformance.mutating import fits, put_to_the_kit
 
 # Every run plants these, over cheaper checks; all of them are planted by `-m slow`, with every check.
 FEW = (
@@ -46,4 +46,5 @@ def test_the_list_is_long_and_of_both_families() -> None:
     """At least 40 mutants with names of their own, on DashScope and on MiniMax."""
     assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS) >= 40
     assert min(len([each for each in MUTANTS if each.file.startswith(family)]) for family in ("dashscope", "minimax")) >= 15
+    assert [mutant.name for mutant in MUTANTS if not fits(mutant)] == [], "a provider has changed under these patches"
     assert set(FEW) <= {mutant.name for mutant in MUTANTS}
