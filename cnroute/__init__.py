@@ -80,6 +80,7 @@ if TYPE_CHECKING:
     from cnroute.notices import BudgetOverrun as BudgetOverrun
     from cnroute.notices import CallFinished as CallFinished
     from cnroute.notices import CallStarted as CallStarted
+    from cnroute.notices import StoreChanged as StoreChanged
     from cnroute.plugins import PluginHost as PluginHost
     from cnroute.router import ChatStream as ChatStream
     from cnroute.router import Router as Router
@@ -94,6 +95,7 @@ if TYPE_CHECKING:
     from cnroute.settings import Retries as Retries
     from cnroute.settings import Timeouts as Timeouts
     from cnroute.stores.memory import MemoryStore as MemoryStore
+    from cnroute.stores.redis import RedisStore as RedisStore
     from cnroute.transports import ByteStream as ByteStream
     from cnroute.transports import Transport as Transport
     from cnroute.transports.urllib3 import Urllib3Transport as Urllib3Transport
@@ -112,7 +114,8 @@ _HOMES = {
     "hookspecs": "hookimpl",
     "http": "Headers HttpRequest HttpResponse",
     "money": "Bill Cost Price Tier",
-    "notices": "AttemptFinished AttemptSkipped AttemptStarted BudgetOverrun CallFinished CallStarted",
+    "notices": "AttemptFinished AttemptSkipped AttemptStarted BudgetOverrun CallFinished CallStarted "
+    "StoreChanged",
     "plugins": "PluginHost",
     "router": "ChatStream Router",
     "routing.budget": "Budget",
@@ -120,6 +123,7 @@ _HOMES = {
     "routing.plan": "Candidate Excluded Plan",
     "settings": "Breaker Limits RateLimit Retries Timeouts",
     "stores.memory": "MemoryStore",
+    "stores.redis": "RedisStore",
     "transports": "ByteStream Transport",
     "transports.urllib3": "Urllib3Transport",
 }

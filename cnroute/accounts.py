@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import Any, Protocol
 
@@ -137,12 +137,13 @@ class Hold:
     """
 
     __slots__ = (
-        "_ended", "_store", "begun", "claim", "clock", "drawn", "lesson", "parts", "settled", "spent", "throttled", "tokens",
+        "_store", "begun", "claim", "clock", "degraded", "drawn", "ended", "ending", "jitter", "lesson", "parts", "probe",
+        "settled", "spent", "state", "throttled", "tokens", "told",
     )
 
     def __init__(self, store: Store, claim: Claim, clock: Clocks) -> None:
         self._store = store
-        self._ended = False
+        self.ending = self.ended = False
         self.claim = claim
         self.clock = clock
         self.parts: Any = ()
@@ -154,6 +155,15 @@ class Hold:
         self.tokens: int | None = 0
         self.throttled = False
         self.lesson: Lesson | None = None
+        """What a shared breaker is to learn of the attempt."""
+        self.jitter = 0.5
+        self.state: Mapping[str, Any] | None = None
+        """The shared breaker as the store showed it; `probe`: this hold is its one probe."""
+        self.probe = False
+        self.told: Callable[[Mapping[str, Any]], None] | None = None
+        """Called with the shared breaker's state after it was settled, from another thread."""
+        self.degraded: str | None = None
+        """Why the store's own process decided alone; None where it did not."""
 
     def begin(self) -> None:
         """A request may leave now: what is not settled later was spent."""
@@ -167,11 +177,12 @@ class Hold:
 
     def end(self) -> None:
         """Give back what was not spent."""
-        if not self._ended:
+        if not self.ended:
             if self.begun and not self.settled:
                 self.settle(None, None)
+            self.ending = True  # for a store that is granting it in another thread at this moment
             self._store.give_back(self)
-            self._ended = True
+            self.ended = True
 
 
 @attrs.frozen
@@ -212,6 +223,3 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Say what is still to be said; the store may be used again."""
-
-
-Notify = Callable[[Any], None]

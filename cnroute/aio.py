@@ -71,6 +71,8 @@ class AsyncRouter(BaseRouter):
             closing = self._engine.transport.close()
             if closing is not None:
                 await closing
+            if self._engine.binding.store.remote:
+                await self._threads.run(self._engine.flush)
             self._threads.close()
 
     async def __aenter__(self) -> Self:
@@ -133,9 +135,10 @@ class AsyncDriver:
     async def _admit(self, effect: Admit) -> Any:
         await self._begin(effect.deadline)
         health = effect.place.health
-        lease = health.admit(probe=effect.probe)
+        shared = effect.claimed is not None and effect.claimed.shared
+        lease = health.admit(probe=effect.probe, shared=shared)
         if isinstance(lease, Refusal) and lease.reason == "full":
-            lease = await _wait_for_place(effect, lease, self._clock)
+            lease = await _wait_for_place(effect, lease, self._clock, shared)
         if isinstance(lease, Lease):
             self._scope.hold_lease(lease)
             if effect.claimed is not None:
@@ -195,7 +198,7 @@ async def _sleep_until_cancelled(effect: Sleep) -> None:
         return
 
 
-async def _wait_for_place(effect: Admit, full: Refusal, clock: Any) -> Lease | Refusal:
+async def _wait_for_place(effect: Admit, full: Refusal, clock: Any, shared: bool) -> Lease | Refusal:
     """A lease as soon as there is a place, `full` when the queue is full or `limits.pool` seconds have passed.
 
     Nobody waits in a thread: the threads belong to the calls that have a place.
@@ -209,7 +212,7 @@ async def _wait_for_place(effect: Admit, full: Refusal, clock: Any) -> Lease | R
         while answer is full and not deadline.cancelled and health.queue_up(turn.call, again=turn.called):
             async with asyncio.timeout(until - clock.monotonic()):
                 await turn.come()
-            asked = health.admit(probe=effect.probe)
+            asked = health.admit(probe=effect.probe, shared=shared)
             answer = full if isinstance(asked, Refusal) and asked.reason == "full" else asked
     except TimeoutError:
         pass

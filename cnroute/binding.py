@@ -85,7 +85,7 @@ class Binding:
         self.made: dict[str, Course] = {}
         """Courses of names that were called and stand in no setting."""
         self._place_all(deployments)
-        self.store = self._try("store", self._make_store) or MemoryStore()
+        self.store: Any = self._try("store", self._make_store) or MemoryStore()
         self.guard: Guard | None = self._try("budgets", self._make_guard)
         self._course_all(routes)
         self._try("policy", self._check_policy)

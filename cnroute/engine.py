@@ -54,6 +54,7 @@ class Engine:
         self.observers = self.host.observers()
         self.log = _logger(settings.log_content)
         self._say_unpriced()
+        self._listen()
         _ENGINES.add(self)
 
     # -- names -------------------------------------------------------------------------------------------
@@ -70,6 +71,16 @@ class Engine:
             self.settings, self.binding = settings, binding
             before.retire(binding)
             self._say_unpriced()
+            self._listen()
+
+    def _listen(self) -> None:
+        """Hear when a shared store goes away and comes back."""
+        if self.binding.store.remote:
+            self.binding.store.listen(self)
+
+    def flush(self) -> None:
+        """Say to the store what is still to be said. A shared one may wait for half a second."""
+        self.binding.store.close()
 
     def _say_unpriced(self) -> None:
         """Deployments that no call can go to under a budget are named once, before anybody wonders."""

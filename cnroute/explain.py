@@ -268,6 +268,8 @@ def _endings(teller: _Teller, record: Mapping[str, Any]) -> Iterator[str]:
         yield teller.say("finish", words=teller.word(words.FINISH, reason), reason=reason)
     if record["request_id"] is not None:
         yield teller.say("request id", value=record["request_id"])
+    if record.get("degraded"):
+        yield teller.say("degraded", why=teller.own(record["degraded"]))
     if record["metadata"]:
         yield teller.say("metadata", pairs=teller.join(f"{key}={value}" for key, value in record["metadata"].items()))
 

@@ -136,4 +136,13 @@ class BudgetOverrun:
     metadata: Mapping[str, str]
 
 
-Notice = CallStarted | AttemptStarted | AttemptFinished | AttemptSkipped | CallFinished | BudgetOverrun
+@attrs.frozen(kw_only=True)
+class StoreChanged:
+    """A shared store went away (`degraded`, with the reason) or came back (`restored`). No call fails for it."""
+
+    store: str
+    state: str
+    reason: str
+
+
+Notice = CallStarted | AttemptStarted | AttemptFinished | AttemptSkipped | CallFinished | BudgetOverrun | StoreChanged

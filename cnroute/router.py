@@ -160,6 +160,7 @@ class Router(BaseRouter):
         """Cancel running calls, refuse new ones, close every connection."""
         if self._engine.close():
             self._engine.transport.close()
+            self._engine.flush()
 
     def __enter__(self) -> Self:
         return self
@@ -198,11 +199,15 @@ class Driver:
 
     def _admit(self, effect: Admit) -> Any:
         self._scope.next_attempt(effect.deadline)
-        lease = effect.place.health.admit(effect.deadline, probe=effect.probe)
+        claimed = effect.claimed
+        if claimed is None:
+            lease = effect.place.health.admit(effect.deadline, probe=effect.probe)
+        else:
+            lease = effect.place.health.admit(effect.deadline, probe=effect.probe, shared=claimed.shared)
         if isinstance(lease, Lease):
             self._scope.hold_lease(lease)
-            if effect.claimed is not None:
-                lease = effect.claimed.on(lease)
+            if claimed is not None:
+                lease = claimed.on(lease)
         self._scope.check()
         return lease
 

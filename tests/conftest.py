@@ -36,3 +36,11 @@ def vendor(shared_emulator: Emulator) -> Iterator[Emulator]:
     shared_emulator.reset()
     yield shared_emulator
     shared_emulator.reset()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tests that were skipped for want of a Redis are worth more than an `s`."""
+    skipped = [report.longrepr for report in terminalreporter.stats.get("skipped", [])]
+    reasons = {str(where[2]) for where in skipped if isinstance(where, tuple)}
+    for reason in sorted(reason for reason in reasons if "redis-server" in reason):
+        terminalreporter.write_line(reason.removeprefix("Skipped: "), yellow=True, bold=True)

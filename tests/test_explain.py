@@ -154,7 +154,7 @@ def test_the_schema_is_stable() -> None:
     assert list(REPLY.record()) == [
         "schema", "kind", "call_id", "route", "policy", "estimated_input_tokens", "outcome", "deployment", "provider",
         "model", "started", "seconds", "plan", "attempts", "usage", "cost", "bill", "finish_reason", "request_id",
-        "metadata", "error",
+        "metadata", "error", "degraded",
     ]
     assert list(REPLY.record()["attempts"][0]) == [
         "deployment", "provider", "model", "number", "failure", "http_status", "request_id", "billing", "started", "seconds",

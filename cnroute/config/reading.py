@@ -32,6 +32,7 @@ from cnroute.routing.budget import Budget
 from cnroute.routing.fallback import table_for
 from cnroute.routing.policies import POLICIES, weights_of
 from cnroute.settings import Breaker, Limits, RateLimit, Retries, Timeouts
+from cnroute.stores.redis import RedisStore
 
 LOG = logging.getLogger("cnroute.config")
 
@@ -227,8 +228,20 @@ class Reader:
             table = {**table, "cap": "0"}
         return self._try(path, lambda: Budget(**{"cap": "0", **table}))
 
+    def _store(self, value: Any, path: Path_) -> Any:
+        """A store: `{ redis = URL, prefix = ..., workers = ..., timeout = ... }`, or (from a mapping) the object itself."""
+        if not isinstance(value, Mapping):
+            return self._object(value, path)
+        table = self._table(value, path, ("redis", "prefix", "workers", "timeout"))
+        if "redis" not in table:
+            self._problem((*path, "redis"), 'is missing; write redis = "redis://127.0.0.1:6379/0", or { env = "NAME" }')
+            return None
+        url = self._text(table["redis"], (*path, "redis"))
+        more = {key: item for key, item in table.items() if key != "redis"}
+        return None if url is None else self._try(path, lambda: RedisStore(url, **more))
+
     def _object(self, value: Any, path: Path_) -> Any:
-        """A transport: its name, or (from a mapping) the object itself."""
+        """A transport or store: its name, or (from a mapping) the object itself."""
         if isinstance(value, Mapping | bool | int | float | list | tuple):
             self._problem(path, f"must be a name, not {_kind(value)}")
             return None
@@ -462,6 +475,7 @@ class Reader:
         "retries": _retries,
         "breaker": _breaker,
         "budgets": _budgets,
+        "store": _store,
         "transport": _object,
         "currency": _text,
         "exchange": _exchange,

@@ -73,7 +73,12 @@ def _pursue(call: Call) -> Flow:
         if request is None:
             continue
         deadline = Deadline(pursuit.share_ends(move.step), _limits(call, move.step), call.clock)
-        lease = yield Admit(move.step.place, deadline, move.probe, move.step.claimed)
+        claimed = move.step.claimed
+        if claimed is not None:
+            claimed.claim.probe = move.probe
+        lease = yield Admit(move.step.place, deadline, move.probe, claimed)
+        if claimed is not None and claimed.degraded is not None:
+            call.walk.degraded = claimed.degraded
         if isinstance(lease, Refusal):
             pursuit.refused(move.step, lease)
             candidate_skipped(call, move.step, lease.reason, lease.detail)

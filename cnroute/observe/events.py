@@ -20,7 +20,7 @@ from cnroute.chat import Usage
 from cnroute.codec import escaped
 from cnroute.failures import clean_text
 from cnroute.money import Bill, Cost, plain
-from cnroute.notices import AttemptFinished, AttemptSkipped, AttemptStarted, BudgetOverrun, CallFinished
+from cnroute.notices import AttemptFinished, AttemptSkipped, AttemptStarted, BudgetOverrun, CallFinished, StoreChanged
 from cnroute.observe.records import model_of, record_of_notice, request_id_of
 from cnroute.routing.fallback import TABLE
 
@@ -226,6 +226,14 @@ def _budget_overrun(notice: BudgetOverrun) -> Fields:
     return attrs.asdict(notice)
 
 
+def _store_changed(notice: StoreChanged) -> Fields:
+    return {"store": notice.store, "detail": notice.reason or None}
+
+
+def _store_is(state: str) -> Callable[[StoreChanged], bool]:
+    return lambda notice: notice.state == state
+
+
 def _observer_failed(failed: ObserverFailed) -> Fields:
     return {
         "plugin": failed.plugin,
@@ -303,6 +311,16 @@ EVENTS: tuple[Event, ...] = (
         name="budget overrun", logger="cnroute.deployment", level=ERROR, of=BudgetOverrun, make=_budget_overrun,
         says="A vendor charged more than the upper bound that was reserved: its price or its answers are not what they were.",
         fields=("call_id", "route", "deployment", "provider", "reserved", "spent", "currency", "metadata"),
+    ),
+    Event(
+        name="store degraded", logger="cnroute.store", level=ERROR, of=StoreChanged, make=_store_changed,
+        says="The shared store does not answer: each process goes on with its own share. Logged once per outage and process.",
+        fields=("store", "detail"), when=_store_is("degraded"),
+    ),
+    Event(
+        name="store restored", logger="cnroute.store", level=INFO, of=StoreChanged, make=_store_changed,
+        says="The shared store answers again; what was spent meanwhile is not added to it.",
+        fields=("store", "detail"), when=_store_is("restored"),
     ),
     Event(
         name="observer failed", logger="cnroute.plugin", level=ERROR, of=ObserverFailed, make=_observer_failed,

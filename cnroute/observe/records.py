@@ -136,6 +136,7 @@ def _record(
             "request_id": request_id,
             "metadata": dict(getattr(value, "metadata", None) or {}),
             "error": None if error is None else _error(error),
+            "degraded": getattr(plan, "degraded", None),
         }
     )
     return record

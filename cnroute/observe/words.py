@@ -127,6 +127,7 @@ PHRASES: Mapping[str, Pair] = {
     "estimate": ("expected cost {cost}", "预计费用{cost}"),
     "no price": ("expected cost unknown", "价格未知"),
     "out": ("Excluded:", "已排除："),
+    "degraded": ("Degraded: {why}.", "降级运行：{why}。"),
     "out one": ("  - {name}: {why}", "  - {name}：{why}"),
     "why": ("{words} ({rule})", "{words}（{rule}）"),
     "why in detail": ("{words} ({rule}: {detail})", "{words}（{rule}：{detail}）"),
@@ -193,6 +194,24 @@ IN_CHINESE: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"about (\d+) input tokens do not fit into its (\d+)", r"输入约 \1 个 token，超出其上限 \2"),
         (r"left alone for ([\d.]+) s more", r"还需冷却 \1 秒"),
         (r"the breaker is open for ([\d.]+) s more", r"熔断还将持续 \1 秒"),
+        (
+            r"it could cost up to ([\d.]+); of the budget of (.+) ([\d.]+) is spent and ([\d.]+) reserved",
+            r"最多可能花费 \1；预算 \2 已用 \3，已预留 \4",
+        ),
+        (
+            r"its rate limit of (\d+) requests a minute(?:, .+)? is used up for ([\d.]+) s more",
+            r"每分钟 \1 次请求的额度已用完，还需 \2 秒",
+        ),
+        (
+            r"its rate limit of (\d+) tokens a minute(?:, .+)? is used up for ([\d.]+) s more",
+            r"每分钟 \1 个 token 的额度已用完，还需 \2 秒",
+        ),
+        (r"a budget is set, and the deployment's price is unknown", "设有预算，而该部署的价格未知"),
+        (r"a budget is set, and there is no exchange rate from (\w+) to (\w+)", r"设有预算，而缺少 \1 兑 \2 的汇率"),
+        (
+            r"the shared store is away \((\w+)\); budgets, rates and breakers are this process's own share",
+            r"共享存储不可用（\1），预算、速率与熔断暂按本进程的份额执行",
+        ),
         (r"the breaker is open and its one probe is on the way", "熔断中，唯一的试探请求已在途"),
         (r"(\d+) calls are in flight", r"已有 \1 个调用在进行"),
         (r"max_cost is set and the deployment's price is unknown", "设了 max_cost，而该部署价格未知"),

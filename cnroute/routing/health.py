@@ -16,13 +16,13 @@ from __future__ import annotations
 import datetime
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
 import attrs
 
-from cnroute.accounts import Hold
+from cnroute.accounts import Account, Desk, Hold, Lesson
 from cnroute.failures import Billing, FailureKind
 from cnroute.money import EXACT, Cost
 from cnroute.routing.deadline import Clock, Deadline
@@ -107,9 +107,24 @@ class Lease:
         if not self._ended:
             self._health.give_back(self, outcome)
             if self.hold is not None:
+                self._health.teach(self.hold, outcome)
                 self.hold.end()
             self._ended = True
             self._health.settle_if_free()
+
+    def alone(self, probe: bool) -> Refusal | None:
+        """What this process's own breaker says, where the shared one cannot be asked."""
+        return self._health.check(self, probe)
+
+    @property
+    def adopt(self) -> Callable[[Mapping[str, Any]], None]:
+        """Takes over what a shared breaker shows; it outlives the lease."""
+        return self._health.adopt
+
+    def seen(self, state: Mapping[str, Any], probe: bool) -> None:
+        """What the shared breaker says: it is this process's own from now on."""
+        self.probe = probe
+        self._health.adopt(state)
 
     def __del__(self) -> None:
         if not self._ended:
@@ -161,17 +176,48 @@ class Health:
 
     # -- admission -------------------------------------------------------------------------------------
 
-    def admit(self, deadline: Deadline | None = None, *, probe: bool = False) -> Lease | Refusal:
+    def admit(self, deadline: Deadline | None = None, *, probe: bool = False, shared: bool = False) -> Lease | Refusal:
         """A lease, or why not. With a `deadline` it waits for a place at most `limits.pool` seconds.
 
-        `probe=True` asks for the one probe of an open breaker before its time.
+        `probe=True` asks for the one probe of an open breaker before its time. `shared=True` asks for a place alone:
+        the breaker is one that many processes share, and is asked next.
         """
         with self._lock:
             self._settle()
-            refusal = self._refusal(probe)
+            refusal = None if shared else self._refusal(probe)
             if refusal is None and len(self._out) >= self._limits.max_in_flight:
-                refusal = self._wait(deadline) or self._refusal(probe)
-            return refusal or self._lease()
+                refusal = self._wait(deadline)
+                if refusal is None and not shared:
+                    refusal = self._refusal(probe)
+            return refusal or self._lease(shared)
+
+    def check(self, lease: Lease, probe: bool) -> Refusal | None:
+        """The own breaker's word on a lease that was admitted as `shared`; it may make it the probe."""
+        with self._lock:
+            self._settle()
+            refusal = self._refusal(probe)
+            if refusal is None and self._open:
+                lease.probe, self._probe = True, lease
+            return refusal
+
+    def desk(self, account: Account) -> Desk | None:
+        """The breaker as processes share it; None where it is switched off."""
+        breaker = self._breaker
+        return None if breaker is None else Desk(account, **attrs.asdict(breaker))
+
+    def adopt(self, state: Mapping[str, Any]) -> None:
+        """Take over what a shared breaker shows: plans, and this process when it is left alone, go by it."""
+        with self._lock:
+            now = self._clock.monotonic()
+            self._open, self._open_for = bool(state["open"]), float(state["for"])
+            self._open_until = now + state["left"] if state["left"] else 0.0
+            self._cool_until, self._cool_kind = now + state["cool"] if state["cool"] else 0.0, str(state["kind"])
+            self._failures, self._throttled_for = int(state["row"]), float(state["throttled"])
+
+    def teach(self, hold: Hold, outcome: Outcome | None) -> None:
+        """Say to a shared breaker what this one learns of an attempt."""
+        if hold.claim.desk is not None and outcome is not None:
+            hold.lesson, hold.jitter = _lesson(outcome), self._random()
 
     def ready_at(self, now: float) -> float:
         """The monotonic instant from which the deployment may be asked; 0 when it may be asked now."""
@@ -252,10 +298,11 @@ class Health:
             finally:
                 self._lock.release()
 
-    def _lease(self) -> Lease:
-        lease = Lease(self, self._open, self._throttled_for)
+    def _lease(self, shared: bool = False) -> Lease:
+        probe = self._open and not shared
+        lease = Lease(self, probe, self._throttled_for)
         self._out.add(id(lease))
-        if self._open:
+        if probe:
             self._probe = lease
         return lease
 
@@ -402,6 +449,15 @@ class Health:
             "seconds": seen.seconds,
             "first_content_seconds": seen.first_content,
         }
+
+
+def _lesson(outcome: Outcome) -> Lesson:
+    rule = outcome.rule
+    if rule is None:
+        return Lesson(good=True)
+    told = None if outcome.retry_after is None else min(outcome.retry_after, _MAX_TOLD_COOLDOWN)
+    counts = rule.counts and outcome.counted
+    return Lesson(False, counts, rule.cooldown, rule.throttled, told, outcome.kind.value if outcome.kind else "a failure")
 
 
 def _blend(old: float | None, new: float) -> float:

@@ -34,15 +34,30 @@ class Claimed:
     store: Store
     claim: Claim
     clock: Clock
+    degraded: str | None = None
+    """Why the store's own process decided alone, if it did."""
+
+    @property
+    def shared(self) -> bool:
+        """Whether the breaker is the store's, and not this process's own."""
+        return self.store.remote
 
     def on(self, lease: Lease) -> Lease | Refusal:
         """The lease with everything that was claimed, or why not; then nothing is taken any more."""
         hold = lease.hold = Hold(self.store, self.claim, self.clock)
+        if self.shared:
+            hold.told = lease.adopt
         denial = self.store.take(hold)
-        if denial is None:
+        self.degraded = hold.degraded
+        refusal = None if denial is None else refused(denial, self.clock.monotonic())
+        if self.shared and refusal is None and hold.degraded is not None:
+            refusal = lease.alone(self.claim.probe)
+        elif hold.state is not None:
+            lease.seen(hold.state, hold.probe)
+        if refusal is None:
             return lease
         lease.end()
-        return refused(denial, self.clock.monotonic())
+        return refusal
 
 
 def refused(denial: Denial, now: float) -> Refusal:
@@ -86,7 +101,8 @@ class Guard:
         draft = None
         if limit is not None:
             draft = Draft(deployment_account(place), limit.requests_per_minute, limit.tokens_per_minute, tokens)
-        return Claimed(self.store, Claim(tuple(charges), draft), self._clock)
+        desk = place.health.desk(deployment_account(place)) if self.store.remote else None
+        return Claimed(self.store, Claim(tuple(charges), draft, desk), self._clock)
 
     def report(self, deployment: str) -> list[dict[str, Any]]:
         """Every budget that covers the deployment, with what is spent and reserved now; JSON-ready."""

@@ -55,6 +55,8 @@ class Plan:
     estimated_input_tokens: int = 0
     skipped: tuple[Excluded, ...] = ()
     """Candidates that a call asked for and was not given; empty in a forecast."""
+    degraded: str | None = None
+    """Why the shared store could not be asked, if it could not; the call went on with this process's own state."""
 
     def record(self) -> dict[str, Any]:
         """The plan as JSON-ready data with a stable schema."""

@@ -79,7 +79,7 @@ class Step:
 class Walk:
     """A plan that can be walked: `steps` as far as they were needed, in order, and what is excluded."""
 
-    __slots__ = ("_lock", "_rest", "course", "excluded", "input_tokens", "skipped", "steps")
+    __slots__ = ("_lock", "_rest", "course", "degraded", "excluded", "input_tokens", "skipped", "steps")
 
     def __init__(self, course: Course, input_tokens: int, excluded: list[Excluded], rest: Iterator[Step]) -> None:
         self.course = course
@@ -87,6 +87,7 @@ class Walk:
         self.steps: list[Step] = []
         self.excluded = excluded
         self.skipped: list[Excluded] = []
+        self.degraded: str | None = None
         self._rest: Iterator[Step] | None = rest
         self._lock = threading.Lock()
 
@@ -108,7 +109,7 @@ class Walk:
         return Plan(
             self.course.name, self.course.group.policy_name,
             tuple(_candidate(rank, step, self.course) for rank, step in enumerate(self.steps, 1)),
-            tuple(self.excluded), self.input_tokens, tuple(self.skipped),
+            tuple(self.excluded), self.input_tokens, tuple(self.skipped), self.degraded,
         )
 
     def skip(self, step: Step, rule: str, reason: str) -> None:

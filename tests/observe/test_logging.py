@@ -17,7 +17,7 @@ import cnroute
 from cnroute.chat import Usage
 from cnroute.failures import Attempt, Failure, FailureKind
 from cnroute.money import Bill, Cost
-from cnroute.notices import AttemptFinished, AttemptSkipped, AttemptStarted, BudgetOverrun, CallFinished
+from cnroute.notices import AttemptFinished, AttemptSkipped, AttemptStarted, BudgetOverrun, CallFinished, StoreChanged
 from cnroute.observe import events
 from cnroute.observe.logging import RESERVED, Log, make_log, observer_failed
 from cnroute.routing.fallback import TABLE
@@ -92,6 +92,8 @@ NOTICES: dict[str, Any] = {
     "budget overrun": BudgetOverrun(
         call_id="c-1", route="chat", deployment="yi", provider="dashscope", reserved="1", spent="2", currency="CNY", metadata={}
     ),
+    "store degraded": StoreChanged(store="RedisStore('r')", state="degraded", reason="TimeoutError"),
+    "store restored": StoreChanged(store="RedisStore('r')", state="restored", reason=""),
     "observer failed": events.ObserverFailed(plugin="p", error=ValueError("x")),
 }
 

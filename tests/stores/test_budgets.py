@@ -526,12 +526,13 @@ class Sampler:
         self.thread.join()
 
 
-def race(threads: int, calls: int, seed: int) -> None:
+def race(threads: int, calls: int, seed: int, store: Any = None) -> None:
     cap = WORST * threads // 2 + 7 * threads * calls // 4
     toy_ = made([Vendor(seed)], cnroute.Budget(str(cap)), breaker=None, limits=cnroute.Limits(max_in_flight=500),
-                retries=cnroute.Retries(backoff=0.001, throttled_backoff=0.001))  # fmt: skip
+                retries=cnroute.Retries(backoff=0.001, throttled_backoff=0.001), store=store)  # fmt: skip
     with capture_notices(toy_.router) as notices, Sampler(lambda: account(toy_.router)) as sampler:
         outcomes = storm(toy_.router, threads, calls, seed)
+    toy_.router.close()
     finished = [notice for notice in notices if isinstance(notice, cnroute.AttemptFinished)]
     assert len(outcomes) == threads * calls and sampler.samples > 3
     assert sampler.most <= cap
@@ -592,6 +593,7 @@ async def seen_by(router: Any, clock: FakeClock) -> list[Any]:
             out.append((await answer if asyncio.iscoroutine(answer) else answer).cost)
         except cnroute.CallError as error:
             out.append((type(error).__name__, error.message, error.retry_after, str(error.plan)))
+        router._engine.flush()
         out.append(router.health()["a"]["budgets"])
     return out
 
