@@ -30,19 +30,28 @@ class Found(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """One way in which a kind is written. `value` gives the normal form of what matched; None is a look-alike."""
+    """One way in which a kind is written. `value` gives the normal form of what matched; None is a look-alike.
+
+    A text with fewer `digits`, or with none of the characters `signs` (if there are any), need not be searched.
+    """
 
     kind: str
     pattern: re.Pattern[str]
     value: Callable[[str], str | None]
+    digits: int = 0
+    signs: str = ""
 
 
 def find(text: str, rules: Sequence[Rule]) -> list[Found]:
     """Everything in `text` that a rule finds, in its order; of two that overlap the earlier rule's."""
+    count = len(_DIGIT.findall(text))
+    due = [rule for rule in rules if count >= rule.digits and (not rule.signs or any(sign in text for sign in rule.signs))]
+    if not due:
+        return []
     plain = _plain(text)
     found: list[Found] = []
     taken = bytearray(len(plain))
-    for rule in rules:
+    for rule in due:
         for match in rule.pattern.finditer(plain):
             start, end = match.span()
             value = None if any(taken[start:end]) else rule.value(match.group())
@@ -51,6 +60,8 @@ def find(text: str, rules: Sequence[Rule]) -> list[Found]:
                 found.append(Found(start, end, rule.kind, value))
     return sorted(found)
 
+
+_DIGIT = re.compile(r"\d")
 
 # The look-alike
 
@@ -139,20 +150,20 @@ _OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 _IPV4 = re.compile(rf"(?<![0-9.]){_OCTET}(?:\.{_OCTET}){{3}}(?![0-9]|\.[0-9])")
 
 RULES = (
-    Rule("mail", _MAIL, str.lower),
-    Rule("ipv4", _IPV4, str),
-    Rule("id", _number(r"[1-9]#{5} S (?:18|19|20)#{2} S #{4} S #{3}[0-9Xx]"), _identity),
+    Rule("mail", _MAIL, str.lower, signs="@\uff20\ufe6b"),
+    Rule("ipv4", _IPV4, str, 4),
+    Rule("id", _number(r"[1-9]#{5} S (?:18|19|20)#{2} S #{4} S #{3}[0-9Xx]"), _identity, 11),
     # Behind the country's number every grouping is one of a telephone.
-    Rule("phone", _number(r"\(? (?:\+|00)? 86 \)? S 1 S [3-9] (?:S #){9}"), _mobile),
-    Rule("card", _number(r"#{4} T #{4} T #{4} T #{4} T #{1,3}"), _card),
-    Rule("card", _number(r"#{4} T #{4} T #{4} T #{1,4}"), _card),
-    Rule("card", _number(r"#{4} T #{6} T #{4,5}"), _card),
-    Rule("card", _number(r"#{6} T #{7,13}"), _card),
-    Rule("card", _number(r"#{13,19}"), _card),
-    Rule("id", _number(r"[1-9]#{5} S #{6} S #{3}"), _old_identity),
-    Rule("phone", _number(r"1[3-9]# S #{4} S #{4}"), _mobile),
-    Rule("phone", _number(r"1[3-9]#{2} S (?:#{3} S #{4} | #{4} S #{3})", alone=True), _mobile),
-    Rule("phone", _number(r"1[3-9]# S #{3} S #{5} | 1[3-9]#{3} S #{6}", alone=True), _mobile),
+    Rule("phone", _number(r"(?:\( (?:\+|00)? 86 \) | (?:\+|00)? 86) S 1 S [3-9] (?:S #){9}"), _mobile, 11),
+    Rule("card", _number(r"#{4} T #{4} T #{4} T #{4} T #{1,3}"), _card, 11),
+    Rule("card", _number(r"#{4} T #{4} T #{4} T #{1,7}"), _card, 11),
+    Rule("card", _number(r"#{4} T #{6} T #{4,5}"), _card, 11),
+    Rule("card", _number(r"#{6} T #{7,13}"), _card, 11),
+    Rule("card", _number(r"#{13,19}"), _card, 11),
+    Rule("id", _number(r"[1-9]#{5} S #{6} S #{3}"), _old_identity, 11),
+    Rule("phone", _number(r"1[3-9]# S #{4} S #{4}"), _mobile, 11),
+    Rule("phone", _number(r"1[3-9]#{2} S (?:#{3} S #{4} | #{4} S #{3})", alone=True), _mobile, 11),
+    Rule("phone", _number(r"1[3-9]# S #{3} S #{5} | 1[3-9]#{3} S #{6}", alone=True), _mobile, 11),
 )
 KINDS = tuple(dict.fromkeys(rule.kind for rule in RULES))
 
