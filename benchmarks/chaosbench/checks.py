@@ -340,8 +340,8 @@ def no_leak(run: Run) -> Iterator[str]:
 def state_consistent(run: Run) -> Iterator[str]:
     """No place is lost, every breaker closes soon, and the next calls succeed."""
     for name, state in run.states.items():
-        if state["in_flight"] or (state["breaker"] == "half_open" and state["ready_in_seconds"] != 0):
-            yield f"{name} at rest: {state}"
+        if state["in_flight"] or name in run.probes_out:
+            yield f"{name} at rest: {state}, {'a' if name in run.probes_out else 'no'} probe is out"
     for name, free in run.free_places.items():
         if free != LIMITS.max_connections:
             yield f"{name} has {free} free places of {LIMITS.max_connections}"

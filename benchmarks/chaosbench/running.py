@@ -75,6 +75,7 @@ class Run:
     open_at_rest: tuple[int, int] = (0, 0)
     open_closed: int = 0
     states: dict[str, Any] = attrs.field(factory=dict)
+    probes_out: set[str] = attrs.field(factory=set)
     free_places: dict[str, int] = attrs.field(factory=dict)
     healing: float | None = None
     healing_bound: float = 0.0
@@ -289,6 +290,7 @@ def _rest(world: World) -> None:
     run.open_at_rest = _fewest(world.vendors, transport.idle_connections()), transport.idle_connections()
     run.resting = Usage.now()
     run.states = world.router.health()
+    run.probes_out = {name for name, place in world.places().items() if place.health._probe is not None}
     settle(lambda: min(_free_places(world).values()) == LIMITS.max_connections, 2)
     run.free_places = _free_places(world)
 
@@ -314,7 +316,8 @@ def _heal(world: World, threads: int) -> None:
     world.vendors.calm()
     run, begun = world.run, time.monotonic()
     open_for = [place.health._open_for for place in world.places().values()]
-    run.healing_bound = 2 * max(open_for) + 1
+    # A cool-down is never shortened, so it may have to pass first.
+    run.healing_bound = 2 * max(open_for) + 1 + max(state["cool_down_seconds"] for state in world.router.health().values())
     probes = iter(make_tasks("probe", 10_000, run.seed, {}, 0.0))
 
     def healed() -> bool:
