@@ -16,6 +16,9 @@ import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from cnroute.errors import error_for
+from cnroute.failures import Failure, FailureKind
+
 T = TypeVar("T")
 _Job = Callable[[], None]
 
@@ -83,9 +86,22 @@ class Threads:
         if late:  # the threads may have gone, and somebody awaits this
             threading.Thread(target=job, name=f"{self._name}-late", daemon=True).start()
             return
-        self._jobs.put(job)
         if start:
+            self._start()
+        self._jobs.put(job)
+
+    def _start(self) -> None:
+        """One thread more; without any the job could wait for ever, so it is refused before it is queued."""
+        try:
             threading.Thread(target=_work, args=(self, self._jobs), name=f"{self._name}-{self._made}", daemon=True).start()
+            return
+        except RuntimeError:  # the system gives no more
+            with self._lock:
+                self._made -= 1
+                alone = self._made == 0
+                self._idle -= not alone  # the job goes to one of the others
+        if alone:
+            raise error_for(Failure(FailureKind.LOCAL_OVERLOAD, "the system gives no thread", billing="none"))
 
     def idle(self) -> None:
         """Note that a thread is idle."""

@@ -226,7 +226,7 @@ class Urllib3Transport:
         self.contexts = Contexts()
         self.resolver = Resolver()
         self._bound: list[BoundTransport] = []
-        os.register_at_fork(after_in_child=functools.partial(_after_fork, weakref.ref(self)))
+        _TRANSPORTS.add(self)
 
     def bind(self, deployment: Deployment) -> BoundTransport:
         """The transport for `deployment`; nothing is opened or loaded yet."""
@@ -259,7 +259,14 @@ class Urllib3Transport:
             bound.after_fork()
 
 
-def _after_fork(transport: weakref.ref[Urllib3Transport]) -> None:
-    alive = transport()
-    if alive is not None:
-        alive.after_fork()
+# Transports to mend in a forked child; weak, so that none lives longer for it.
+_TRANSPORTS: weakref.WeakSet[Urllib3Transport] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for transport in list(_TRANSPORTS):
+        transport.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

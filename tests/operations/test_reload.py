@@ -10,6 +10,7 @@ import pytest
 
 import cnroute
 from cnroute.emulator import Emulator
+from tests.contract.kit import until
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +105,7 @@ def test_a_running_stream_keeps_what_it_began_with() -> None:
         assert router.transport.idle_connections() == 0
 
 
-def _calls(router: cnroute.Router, emulator: Emulator, failed: list[object], done: threading.Event) -> None:
+def _calls(router: cnroute.Router, emulator: Emulator, failed: list[object], made: list[int], done: threading.Event) -> None:
     while not done.is_set():
         question = f"问题 {threading.get_ident()}"
         try:
@@ -112,24 +113,28 @@ def _calls(router: cnroute.Router, emulator: Emulator, failed: list[object], don
                 failed.append("another call's answer")
         except cnroute.CnrouteError as error:
             failed.append(error)
+        made.append(1)
 
 
 @pytest.mark.parametrize("reloads", [60, pytest.param(1000, marks=pytest.mark.slow)])
 def test_reloads_under_load(emulator: Emulator, reloads: int) -> None:
-    """16 threads call while the configuration changes to and fro: no failed and no mixed call."""
+    """16 threads call while the configuration changes to and fro: no failed and no mixed call, and calls in between."""
     failed: list[object] = []
+    made: list[int] = []
     done = threading.Event()
     with cnroute.Router.from_config(config(emulator, "yi", "mm")) as router:
-        threads = [threading.Thread(target=_calls, args=(router, emulator, failed, done)) for _ in range(16)]
+        threads = [threading.Thread(target=_calls, args=(router, emulator, failed, made, done)) for _ in range(16)]
         for thread in threads:
             thread.start()
         for number in range(reloads):
             names = (("yi", "mm"), ("mm",), ("mm", "yi"))[number % 3]
             router.reload(config(emulator, *names))
+            until(lambda before=len(made): len(made) > before, 20)
         done.set()
         for thread in threads:
             thread.join()
         assert failed == []
+        assert len(made) >= reloads
         assert all(report["in_flight"] == 0 for report in router.health().values())
 
 

@@ -319,6 +319,39 @@ async def _sixty_four_tasks(more: dict[str, Any]) -> list[Any]:
     return [each.text if isinstance(each, cnroute.ChatCompletion) else each for each in found]
 
 
+# -- no threads
+
+
+@pytest.mark.parametrize("threads", [0, 1])
+def test_a_system_without_threads(monkeypatch: pytest.MonkeyPatch, threads: int) -> None:
+    """With none at all the call is refused as local overload; with one the calls take turns. Later all is as it was."""
+    usual, left = threading.Thread.start, [threads]
+
+    def start(thread: threading.Thread) -> None:
+        if thread.name.startswith("cnroute-"):
+            left[0] -= 1
+            if left[0] < 0:
+                raise RuntimeError("can't start new thread")
+        usual(thread)
+
+    async def scenario(emulator: Emulator) -> None:
+        async with cnroute.AsyncRouter([deployment("v2", emulator)], breaker=None, **plain_host()) as router:
+            monkeypatch.setattr(threading.Thread, "start", start)
+            calls = [router.chat(QUESTION, model="v2") for _ in range(3)]
+            found = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 10)
+            monkeypatch.setattr(threading.Thread, "start", usual)
+            if threads:
+                assert [each.text for each in found] == [emulator.answer(QUESTION)] * 3
+            else:
+                assert [type(each) for each in found] == [cnroute.LocalOverloadError] * 3
+            again = await asyncio.gather(*[router.chat(QUESTION, model="v2") for _ in range(3)])
+            assert [each.text for each in again] == [emulator.answer(QUESTION)] * 3
+            assert_at_rest(router)
+
+    with Emulator() as emulator:
+        asyncio.run(scenario(emulator))
+
+
 # -- two vendors, two seconds
 
 
