@@ -31,6 +31,7 @@ __all__ = [
     "Headers", "HttpRequest", "HttpResponse", "JsonError", "Range", "SecretText", "by_status", "clean_text", "data_of",
     "dumps", "error_for", "header_request_id", "header_retry_after", "loads", "masked", "merged", "positive_seconds", "query_url",
     "sse_data", "text_or_none", "token_count", "usage_from", "function_tools",
+    "DONE", "NOTHING", "openai_call", "tool_fragments",
 ]
 
 K = FailureKind
