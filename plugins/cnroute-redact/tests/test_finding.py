@@ -76,7 +76,7 @@ def test_several_values_of_a_text() -> None:
 
 
 @given(around=st.tuples(AROUND, AROUND), value=PERSONAL)
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 def test_whatever_is_personal_is_found(around: tuple[str, str], value: str) -> None:
     """Nothing of a made-up value is left in the text; the rest of the text is untouched."""
     text = around[0] + value + around[1]

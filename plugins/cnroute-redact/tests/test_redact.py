@@ -82,7 +82,7 @@ def test_a_call_without_personal_data_is_left_as_it_is() -> None:
 
 @pytest.mark.parametrize("provider", BUILT_IN)
 @given(data=st.data())
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=10)
 def test_nothing_personal_reaches_the_wire(provider: str, data: st.DataObject) -> None:
     """In texts, parts, names, calls, results and raw fields, as text and as number: it does not leave."""
     values = [data.draw(PERSONAL) for _ in range(8)]
