@@ -40,7 +40,7 @@ def loads(data: bytes | str, depth: int = MAX_DEPTH) -> Any:
     """
     text = data if isinstance(data, str) else data.decode("utf-8", "replace")
     value = _reader(text)
-    if text.count("[") + text.count("{") > depth and _is_deeper(value, depth):
+    if text.count("{") + text.count("[") > depth and _is_deeper(value, depth):
         raise JsonError("nested too deeply")
     return _mended(value) if "\\u" in text and _HALF_PAIR.search(text) else value
 
@@ -148,7 +148,7 @@ def _quick_reader() -> Callable[[str], Any]:
     quick, refused = orjson.loads, orjson.JSONDecodeError
 
     def read_quickly(text: str) -> Any:
-        if _TWO_DIGITS.search(text[::9]) and _has_long_number(text):
+        if _TWO_DIGITS.search(text[::9]) and _may_be_long(text):
             return read_exactly(text)
         try:
             return quick(text)
@@ -160,12 +160,12 @@ def _quick_reader() -> Callable[[str], Any]:
 
 # 19 digits or more show two beside each other in every ninth character: a sixth of the time of looking at them all.
 _TWO_DIGITS = re.compile("[0-9](?=[0-9])")
-_LONG_NUMBER = re.compile("[0-9]{19}")
 
 
-def _has_long_number(text: str) -> bool:
+def _may_be_long(text: str) -> bool:
+    """Whether the characters between two such digits are digits too, as in every long number and in few ids."""
     starts = (9 * found.start() for found in _TWO_DIGITS.finditer(text[::9]))
-    return any(_LONG_NUMBER.search(text, max(0, start - 9), start + 19) for start in starts)
+    return any(text[start : start + 10].isdecimal() for start in starts)
 
 
 try:

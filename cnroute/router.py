@@ -233,16 +233,16 @@ class Driver:
         return stream
 
     def _read(self, effect: Read) -> bytes:
-        stream = self._scope.stream
-        self._scope.check()
+        scope = self._scope
+        stream = scope.stream
+        scope.check()
         try:
-            data: bytes = stream.read()
+            return stream.read()  # type: ignore[no-any-return]
         except MemoryError:
             raise
         except Exception as error:  # noqa: BLE001 (a transport may be a stranger's)
-            self._scope.check()
+            scope.check()
             raise transport_error(stream, error) from None
-        return data
 
     def _sleep(self, effect: Sleep) -> None:
         self._scope.next_attempt(effect.deadline)
@@ -412,6 +412,9 @@ class ChatStream(StreamCore):
         return self
 
     def __next__(self) -> Delta:
+        if self._pending and not self._busy.locked() and not self._closed and not self._scope.cancelled:
+            self._handed += 1
+            return self._pending.popleft()
         with _One(self._busy, self._scope):
             if not self._pending and not self._over:
                 self._pump()

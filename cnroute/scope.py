@@ -23,18 +23,19 @@ K = FailureKind
 class Scope:
     """The things of one call that must be given back."""
 
-    __slots__ = ("__weakref__", "_deadline", "_lease", "_lock", "_reason", "_stream")
+    __slots__ = ("__weakref__", "_deadline", "_lease", "_lock", "_reason", "stream")
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._lease: Lease | None = None
-        self._stream: Any = None
+        self.stream: Any = None
+        """The stream that is open now."""
         self._deadline: Deadline | None = None
         self._reason: Failure | None = None
 
     def next_attempt(self, deadline: Deadline) -> None:
         """Give back what the attempt before held; from now on `deadline` is the one to cancel."""
-        if self._stream is not None or self._lease is not None:
+        if self.stream is not None or self._lease is not None:
             self.give_back()
         with self._lock:
             self._deadline = deadline
@@ -48,21 +49,16 @@ class Scope:
 
     def hold_stream(self, stream: Any) -> None:
         """Keep an open stream until the attempt is over."""
-        self._stream = stream
-
-    @property
-    def stream(self) -> Any:
-        """The stream that is open now."""
-        return self._stream
+        self.stream = stream
 
     def take_stream(self) -> Any:
         """The open stream, which the caller now has to close."""
-        stream, self._stream = self._stream, None
+        stream, self.stream = self.stream, None
         return stream
 
     def give_back(self) -> None:
         """Close the open stream and end the lease. May be called any number of times."""
-        if self._stream is not None:
+        if self.stream is not None:
             stream = self.take_stream()
             if stream is not None:
                 stream.close()

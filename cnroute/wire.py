@@ -92,22 +92,23 @@ def sse_data(line: str, memory: dict[str, Any]) -> Any:
     line that is not whole JSON is kept and joined with the following ones up to the blank line, and what then
     still is no JSON is a `bad_response`. A bare line that begins with `{` is taken for a frame without `data:`.
     """
-    data = data_of(line)
-    if data is None:
-        if line == "":
-            return _flush(memory)
-        if not line.startswith("{"):
-            return NOTHING
+    if line.startswith("data:"):
+        data = line[6:] if line[5:6] == " " else line[5:]
+        if len(data) < _LONGEST_DONE and data.strip() == "[DONE]":
+            return DONE
+    elif line.startswith("{"):
         data = line
-    if data.strip() == "[DONE]":
-        return DONE
-    kept: tuple[str, ...] = memory.pop("unfinished", ())
+    else:
+        return NOTHING if line else _flush(memory)
+    kept: tuple[str, ...] = memory.pop("unfinished") if "unfinished" in memory else ()
     try:
         return loads("\n".join((*kept, data)) if kept else data)
     except JsonError:
         return _keep((*kept, data), memory)
 
 
+# Longer lines are not looked at for `[DONE]` and blanks around it.
+_LONGEST_DONE = 64
 # An event over several data lines is kept only so far: each further line means decoding it again.
 _MAX_EVENT_LINES = 256
 _MAX_EVENT_CHARACTERS = 4 * 2**20

@@ -125,10 +125,10 @@ def streamed(run: Run, given: list[Delta]) -> Generator[Effect, Any, ChatComplet
 
 def _read(run: Run, reading: Reading) -> Generator[Effect, Any, None]:
     """Read until the body ends, or until nothing more is worth waiting for after the end mark."""
-    ending, drained = False, 0
+    ending, drained, more = False, 0, Read(reading.out)
     while True:
         try:
-            data = yield Read(reading.out)
+            data = yield more
         except CallError as error:
             if _enough(run, reading) and error.kind not in (K.CANCELLED, K.CLOSED):
                 break

@@ -29,33 +29,36 @@ class LineSplitter:
 
     def feed(self, data: bytes) -> list[str]:
         """The lines that `data` completes."""
-        if b"\n" not in data:
+        end = data.rfind(b"\n") + 1
+        if not end:
             self._keep(data)
             return []
-        first, *rest = data.split(b"\n")
-        self._keep(first)
-        lines = [b"".join(self._tail), *rest]
-        last = lines.pop()
-        self._tail, self._tail_length = [last], len(last)
-        return [self._decode(line) for line in lines]
+        whole = data[:end] if self._tail_length == 0 else b"".join((*self._tail, data[:end]))
+        rest = data[end:]
+        self._tail, self._tail_length = ([rest], len(rest)) if rest else ([], 0)
+        if len(whole) > self._limit and max(map(len, whole.split(b"\n"))) > self._limit:
+            raise LineTooLong
+        return self._split(whole)
+
+    def _split(self, whole: bytes) -> list[str]:
+        """Decoded together: bytes of one character never stand on both sides of a line's end."""
+        text = whole.decode("utf-8", "replace")
+        if not self._begun:
+            self._begun = True
+            text = text.removeprefix("\ufeff")
+        lines = text.split("\n")
+        lines.pop()
+        return [line.removesuffix("\r") for line in lines] if "\r" in text else lines
 
     def flush(self) -> str | None:
         """The unterminated last line, if there is one."""
         tail, self._tail, self._tail_length = b"".join(self._tail), [], 0
-        return self._decode(tail) if tail else None
+        if len(tail) > self._limit:
+            raise LineTooLong
+        return self._split(tail + b"\n")[0] if tail else None
 
     def _keep(self, data: bytes) -> None:
         self._tail.append(data)
         self._tail_length += len(data)
         if self._tail_length > self._limit:
             raise LineTooLong
-
-    def _decode(self, line: bytes) -> str:
-        if len(line) > self._limit:
-            raise LineTooLong
-        if not self._begun:
-            self._begun = True
-            line = line.removeprefix(_BOM)
-        if line.endswith(b"\r"):
-            line = line[:-1]
-        return line.decode("utf-8", "replace")

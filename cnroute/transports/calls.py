@@ -17,7 +17,7 @@ from cnroute.http import HttpRequest, HttpResponse
 from cnroute.settings import Limits
 from cnroute.transports import steps
 from cnroute.transports.answers import KEPT_OF_AN_ERROR, check_status
-from cnroute.transports.bodies import PIECE, Framer, Inflate, decoder_of, framer_of
+from cnroute.transports.bodies import Framer, Inflate, decoder_of, framer_of
 from cnroute.transports.exchange import Deadline, Exchange
 from cnroute.transports.guarded import Guarded
 from cnroute.transports.heads import Head, read_head
@@ -133,7 +133,7 @@ class Call:
         except (BrokenPipeError, ConnectionResetError):
             pass
         exchange.begin_head(whole=not self.unsent)
-        return read_head(connection.file)
+        return read_head(connection.inbox)
 
     # -- the body
 
@@ -146,7 +146,7 @@ class Call:
                 if decoder is not None:
                     decoder.end()
                 return b""
-            data = cast(Guarded, self.connection).file.read1(PIECE)
+            data = cast(Guarded, self.connection).inbox.read()
             if data:
                 out = framer.feed(data)
             else:
@@ -244,7 +244,7 @@ class Call:
         self.exchange.enter(steps.REST, _DRAIN_SECONDS)
         try:
             while not framer.done and left > 0:
-                data = cast(Guarded, self.connection).file.read1(left)
+                data = cast(Guarded, self.connection).inbox.read()
                 left -= len(data)
                 framer.feed(data) if data else framer.end()
         except ERRORS:
@@ -280,7 +280,7 @@ class Call:
         if connection is None or answer is None or not self._is_clean(connection):
             self._close_connection()
             return
-        del connection.exchange, connection.reader.exchange
+        del connection.exchange, connection.inbox.exchange
         self.bound.places.keep(connection)
 
     def _is_clean(self, connection: Guarded) -> bool:
@@ -288,16 +288,16 @@ class Call:
             return False
         if self.framer is None or not self.framer.done or self.framer.surplus:
             return False
-        connection.reader.ended = True
+        if self.decoder is not None and self.decoder.waiting:  # more than was wanted: not a peer to go on with
+            return False
         pending = getattr(connection.sock, "pending", None)
-        return not connection.file.peek(1) and not (pending and pending())
+        return not connection.inbox.arrived and not (pending and pending())
 
     def _close_connection(self) -> None:
         if self.connection is not None:
             if self.unsent:
                 self.connection.reset_on_close()
             self.connection.close()
-            self.connection.close_file()
         self.connection = None
 
     def _free(self) -> None:

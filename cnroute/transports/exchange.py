@@ -183,27 +183,85 @@ def shut(sock: Any) -> None:
             socket.socket.shutdown(raw, socket.SHUT_RDWR)
 
 
-class GuardedReader(io.RawIOBase):
-    """The receiving side of a socket that asks the exchange before every receive (U10).
+class Inbox:
+    """What has arrived on a connection and was not taken yet. Every receive asks the exchange first (U10).
 
-    `exchange` is the one that uses the connection now. `ended`: give nothing more.
+    A file of the standard library's over the same guard costs three times as much for each piece (measured).
+    `exchange` is the one that uses the connection now. Raises TimeoutError where it allows no more.
     """
+
+    __slots__ = ("_allowed", "_socket", "arrived", "exchange")
 
     def __init__(self, sock: socket.socket, exchange: Exchange) -> None:
         self._socket = sock
+        self._allowed = -1.0
         self.exchange = exchange
-        self.ended = False
+        self.arrived = b""
+
+    def receive(self) -> bytes:
+        """One receive; b"" when the peer has closed. What it gives is not kept."""
+        exchange = self.exchange
+        allowed = exchange.allow()
+        if allowed != self._allowed:  # each setting is a system call
+            self._socket.settimeout(allowed)
+            self._allowed = allowed
+        data = self._socket.recv(_PIECE)
+        exchange.received += len(data)
+        return data
+
+    def read(self) -> bytes:
+        """Everything that has arrived, else what arrives next; b"" at the end."""
+        if self.arrived:
+            data, self.arrived = self.arrived, b""
+            return data
+        return self.receive()
+
+    def peek(self) -> bytes:
+        """The same, and it stays."""
+        if not self.arrived:
+            self.arrived = self.receive()
+        return self.arrived
+
+    def skip(self, count: int) -> None:
+        """Take `count` bytes that have arrived."""
+        self.arrived = self.arrived[count:]
+
+    def readline(self, limit: int) -> bytes:
+        """Bytes up to and with the next line end, at most `limit`; fewer when the peer closes."""
+        parts: list[bytes] = []
+        room = limit
+        while room > 0:
+            data = self.peek()[:room]
+            end = data.find(b"\n") + 1
+            parts.append(data[:end] if end else data)
+            self.skip(len(parts[-1]))
+            room -= len(parts[-1])
+            if end or not data:
+                break
+        return b"".join(parts)
+
+    def forget(self) -> None:
+        """Somebody else has set the socket's time limit."""
+        self._allowed = -1.0
+
+
+_PIECE = 65536
+
+
+class GuardedReader(io.RawIOBase):
+    """The receiving side of a socket as a file, for http.client: it reads what a proxy answers."""
+
+    def __init__(self, inbox: Inbox) -> None:
+        self._inbox = inbox
 
     def readable(self) -> bool:
         """Always."""
         return True
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
-        """One receive, not longer than the exchange allows."""
-        if self.ended:
-            return 0
-        exchange = self.exchange
-        self._socket.settimeout(exchange.allow())
-        count = self._socket.recv_into(buffer)
-        exchange.received += count
-        return count
+        """What has arrived, else what arrives next, as far as there is room."""
+        room = memoryview(buffer)
+        data = self._inbox.peek()[: len(room)]
+        room[: len(data)] = data
+        self._inbox.skip(len(data))
+        return len(data)

@@ -28,12 +28,10 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from cnroute.errors import ConfigurationError
 from cnroute.settings import Timeouts
 from cnroute.transports import steps
-from cnroute.transports.bodies import PIECE
-from cnroute.transports.exchange import Exchange, GuardedReader
+from cnroute.transports.exchange import Exchange, GuardedReader, Inbox
 from cnroute.transports.heads import read_head
 from cnroute.transports.steps import ERRORS
 
-_BUFFER = 16384
 # Joining head and body saves a system call; of a larger body the copy would cost more.
 _IN_ONE_WRITE = 65536
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: on, no seconds
@@ -58,8 +56,7 @@ class Guarded(HTTPConnection):
     auto_open = 0  # a lost socket is an error and never a silent second connection
 
     exchange: Exchange
-    reader: GuardedReader
-    file: io.BufferedReader
+    inbox: Inbox
     idle_since = 0.0
     max_idle = 20.0
     reused = False
@@ -73,21 +70,19 @@ class Guarded(HTTPConnection):
         return self._dialler(self.exchange)
 
     def connect(self) -> None:
-        """Connect, tunnel, shake hands; then there is a file to read answers from."""
+        """Connect, tunnel, shake hands; then there is an inbox for answers."""
         super().connect()
-        self._open_file()
+        self._open_inbox()
 
-    def _open_file(self) -> None:
-        self.reader = GuardedReader(self.sock, self.exchange)
-        self.file = io.BufferedReader(self.reader, _BUFFER)
+    def _open_inbox(self) -> None:
+        self.inbox = Inbox(self.sock, self.exchange)
         if hasattr(select, "poll"):
             self._poll = select.poll()
             self._poll.register(self.sock, select.POLLIN)
 
     def begin(self, exchange: Exchange) -> None:
         """From now on `exchange` is asked."""
-        self.exchange = self.reader.exchange = exchange
-        self.reader.ended = False
+        self.exchange = self.inbox.exchange = exchange
 
     def put(self, head: bytes, body: bytes | Iterable[bytes]) -> None:
         """Send a request. Each write is not longer than the exchange allows (U11)."""
@@ -99,6 +94,7 @@ class Guarded(HTTPConnection):
         for piece in pieces:
             self.sock.settimeout(self.exchange.allow())
             self.sock.sendall(piece)
+        self.inbox.forget()
 
     def send(self, data: Any) -> None:
         """What http.client itself writes, to a proxy: not longer than the exchange allows either."""
@@ -107,7 +103,7 @@ class Guarded(HTTPConnection):
 
     def response_class(self, sock: Any, debuglevel: int = 0, method: Any = None, url: Any = None) -> http.client.HTTPResponse:  # type: ignore[override]
         """http.client calls this to read a proxy's answer from `sock`."""
-        file = io.BufferedReader(GuardedReader(sock, self.exchange), _BUFFER)
+        file = io.BufferedReader(GuardedReader(Inbox(sock, self.exchange)))
         return http.client.HTTPResponse(_Opened(file), debuglevel, method, url)  # type: ignore[arg-type]
 
     @property
@@ -117,12 +113,6 @@ class Guarded(HTTPConnection):
             return False
         poll = self.__dict__.get("_poll")
         return not poll.poll(0) if poll is not None else super().is_connected
-
-    def close_file(self) -> None:
-        """Close what answers are read from."""
-        file: io.BufferedReader | None = self.__dict__.get("file")
-        if file is not None:
-            file.close()
 
     def reset_on_close(self) -> None:
         """Throw away what was not sent: else the kernel goes on sending the request after the call has ended."""
@@ -180,9 +170,9 @@ class _CannedSocket:
         """Count the writes."""
         self.sends += 1
 
-    def recv_into(self, buffer: Any) -> int:
+    def recv(self, count: int) -> bytes:
         """The answer."""
-        return self._answer.readinto(buffer)
+        return self._answer.read(count)
 
     def settimeout(self, seconds: float | None) -> None:
         """Nothing here takes time."""
@@ -245,8 +235,8 @@ def _plain_is_guarded() -> bool:
     exchange = connection.exchange = _CountedExchange(_NoHurry())
     connection.connect()
     connection.put(b"POST / HTTP/1.1\r\n\r\n", b"{}")
-    answer = read_head(connection.file)
-    body = connection.file.read1(PIECE)
+    answer = read_head(connection.inbox)
+    body = connection.inbox.read()
     connection.close()
     return body == b"ok" and answer.status == 200 and sock.sends > 0 and exchange.asked > sock.sends
 

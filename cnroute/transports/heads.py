@@ -11,7 +11,6 @@ Rules of this file
 from __future__ import annotations
 
 import http.client
-import io
 import re
 from collections.abc import Mapping
 
@@ -19,6 +18,7 @@ import attrs
 
 from cnroute.failures import FailureKind
 from cnroute.http import Headers
+from cnroute.transports.exchange import Inbox
 from cnroute.transports.steps import WireError
 
 K = FailureKind
@@ -69,20 +69,20 @@ class Head:
     last: bool
 
 
-def read_head(file: io.BufferedReader) -> Head:
+def read_head(inbox: Inbox) -> Head:
     """Status line and headers, after any number of `100 Continue`.
 
     Raises WireError for too many, too long or broken lines (U23, U24), RemoteDisconnected where nothing came.
     """
     while True:
-        head = _quickly(file) or _line_by_line(file)
+        head = _quickly(inbox) or _line_by_line(inbox)
         if head.status != http.client.CONTINUE:
             return head
 
 
-def _quickly(file: io.BufferedReader) -> Head | None:
+def _quickly(inbox: Inbox) -> Head | None:
     """A head that has arrived whole, as nearly all do; None where it has not, or where anything is unusual."""
-    arrived = file.peek(1)
+    arrived = inbox.peek()
     end = arrived.find(b"\r\n\r\n")
     if end < 0:
         return None
@@ -96,18 +96,18 @@ def _quickly(file: io.BufferedReader) -> Head | None:
     found = _STATUS_LINE.fullmatch(status_line)
     if len(pairs) >= _MAX_HEADERS or not found or found[1] != "1":
         return None
-    file.read(end + 4)
+    inbox.skip(end + 4)
     return _head(found, pairs)
 
 
-def _line_by_line(file: io.BufferedReader) -> Head:
-    line = file.readline(_MAX_LINE + 1)
+def _line_by_line(inbox: Inbox) -> Head:
+    line = inbox.readline(_MAX_LINE + 1)
     if not line:
         raise http.client.RemoteDisconnected("closed without an answer")
     found = _STATUS_LINE.fullmatch(line.decode("latin-1").strip())
     if not found or found[1] != "1":
         raise WireError(K.PROTOCOL_ERROR, "the answer does not begin like one of HTTP/1")
-    return _head(found, _pairs(file))
+    return _head(found, _pairs(inbox))
 
 
 def _head(found: re.Match[str], pairs: list[tuple[str, str]]) -> Head:
@@ -119,11 +119,11 @@ def _head(found: re.Match[str], pairs: list[tuple[str, str]]) -> Head:
     return Head(int(found[3]), fields, lengths, codings, not kept or not (lengths or codings))
 
 
-def _pairs(file: io.BufferedReader) -> list[tuple[str, str]]:
+def _pairs(inbox: Inbox) -> list[tuple[str, str]]:
     """Header lines up to the blank one."""
     pairs: list[tuple[str, str]] = []
     for _ in range(_MAX_HEADERS):
-        line = file.readline(_MAX_LINE + 1)
+        line = inbox.readline(_MAX_LINE + 1)
         if line in _BLANK:
             return pairs
         if not line.endswith(b"\n"):

@@ -16,7 +16,7 @@ from cnroute.errors import ResponseError
 from cnroute.failures import Failure, FailureKind
 from cnroute.hookspecs import hookimpl
 from cnroute.http import HttpResponse
-from cnroute.wire import dumps, header_request_id, text_or_none, usage_from
+from cnroute.wire import MAX_TOKENS_SEEN, dumps, header_request_id, text_or_none, usage_from
 
 FINISH_REASONS = {word: word for word in ("stop", "length", "tool_calls", "content_filter")}
 MAX_INDEX = 1000
@@ -149,9 +149,11 @@ def usage_of(usage: object) -> Usage | None:
     given, made, total = usage.get("input_tokens"), usage.get("output_tokens"), usage.get("total_tokens")
     if not given and not made and not total:
         return None
-    cached = _inner(usage.get("prompt_tokens_details"), "cached_tokens")
-    reasoning = _inner(usage.get("output_tokens_details"), "reasoning_tokens")
-    return usage_from(given, made, total or None, cached, reasoning)
+    cached, reasoning = usage.get("prompt_tokens_details"), usage.get("output_tokens_details")
+    if cached is None and reasoning is None and type(given) is int and type(made) is int and type(total) is int:
+        if 0 < given < total and 0 < made < total < MAX_TOKENS_SEEN:  # once for each event of a stream
+            return Usage(given, made, total)
+    return usage_from(given, made, total or None, _inner(cached, "cached_tokens"), _inner(reasoning, "reasoning_tokens"))
 
 
 def _inner(details: object, key: str) -> object:

@@ -106,6 +106,7 @@ class _Stream:
     sources: set[Any] = attrs.field(factory=set)
     event: str = ""
     status: int | None = None
+    ending: bool = False
     last: Any = None
 
     def begin(self, index: int) -> _Answer:
@@ -122,7 +123,7 @@ def parse_stream_line(line: str, state: StreamState, deployment: Deployment) -> 
         stream = memory["stream"] = _begun(state.body)
     if not line.startswith("data:"):
         _note(line, stream)
-        if line and line[0] != "{":
+        if line[:1] != "{" and (line or "unfinished" not in memory):
             return ()  # four lines of five
     value = sse_data(line, memory)
     if value is NOTHING:
@@ -148,6 +149,8 @@ def _note(line: str, stream: _Stream) -> None:
     """Keep what the lines before a data line say of it."""
     if line == "":
         stream.event, stream.status = "", None
+    elif line == ":HTTP_STATUS/200":
+        stream.status = 200
     elif line.startswith("event:"):
         stream.event = line[6:].strip()
     elif line.startswith(":"):
@@ -206,7 +209,7 @@ def _read(frame: dict[str, Any], stream: _Stream, state: StreamState, events: Ev
     usage = usage_of(frame.get("usage"))
     if usage is not None:
         events.append(UsageUpdate(_of_all(usage, rows, stream)))
-    if stream.answers:
+    if stream.ending:
         _read_end(frame, stream, state, events)
 
 
@@ -230,14 +233,19 @@ def _read_row(row: Any, position: int, stream: _Stream, events: Events) -> None:
     elif message is not None:
         raise NotAnAnswer("the message of a frame is not an object")
     if answer.finish is None:
-        answer.finish = word_of(row.get("finish_reason"))
+        word = row.get("finish_reason")
+        if word != "null" and word is not None:
+            answer.finish = word_of(word)
+            stream.ending = True
 
 
 def _read_message(message: dict[str, Any], answer: _Answer, grow: Grow, events: Events) -> None:
-    thought = text_of(message.get("reasoning_content"))
-    if thought and (new := grow(answer.reasoning, thought)):
+    thought = message.get("reasoning_content")
+    if thought is not None and (thought := text_of(thought)) and (new := grow(answer.reasoning, thought)):
         events.append(ReasoningDelta(new))
-    said = text_of(message.get("content"))
+    said = message.get("content")
+    if said.__class__ is not str:
+        said = text_of(said)
     if said and (new := grow(answer.text, said)):
         events.append(TextDelta(new))
     calls = message.get("tool_calls")

@@ -29,9 +29,12 @@ Reader = Callable[[Frame, str, StreamState], list[Event]]
 
 def read_line(line: str, state: StreamState, deployment: Deployment, read: Reader) -> tuple[Event, ...]:
     """The events of one line; `read` is the dialect's own part."""
-    if line and line == state.memory.get("end"):
+    memory = state.memory
+    if not line and "unfinished" not in memory:
         return ()
-    frame = sse_data(line, state.memory)
+    if "end" in memory and line == memory["end"]:
+        return ()
+    frame = sse_data(line, memory)
     if type(frame) is not dict:
         return _no_frame(frame)
     state.raw = frame
