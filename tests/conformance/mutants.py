@@ -123,10 +123,10 @@ MUTANTS: tuple[Mutant, ...] = (
     # -- streams
     Mutant("state shared between streams", D, "dashscope/stream.py", "    memory = state.memory\n", "    memory = vars(_begun)\n", (MIXED, STREAM, SAME, THREADS)),
     Mutant("last text remembered in the module", LEGACY, "minimax/legacy.py", '    state.memory["text"] = True\n', '    state.memory["text"] = True\n    _SENDERS["last"] = delta\n', (STATE,)),
-    Mutant("stops at the first finish", V2, "minimax/frames.py", "    if line and line == state.memory.get(\"end\"):\n", '    if "end" in state.memory:\n', (AFTER, STREAM_USAGE, SAME, IN_BAND)),
+    Mutant("stops at the first finish", V2, "minimax/frames.py", '    if "end" in memory and line == memory["end"]:\n', '    if "end" in memory:\n', (AFTER, STREAM_USAGE, SAME, IN_BAND)),
     Mutant("last frame appended twice", V2, "minimax/v2/stream.py", "events += _content(_only_missing(message, state.memory), state)", "events += _content(message, state)", (STREAM, SAME, AFTER, REPEATED)),
-    Mutant("a repeated frame adds text", V2, "minimax/frames.py", '    if line and line == state.memory.get("end"):\n        return ()\n', "", (REPEATED,)),
-    Mutant("text lost behind a keep-alive", V2, "minimax/frames.py", "    frame = sse_data(line, state.memory)\n", '    if line.startswith(":") or state.memory.pop("quiet", False):\n        state.memory["quiet"] = line.startswith(":") or not line\n        return ()\n    frame = sse_data(line, state.memory)\n', (KEEP_ALIVE, IN_BAND)),
+    Mutant("a repeated frame adds text", V2, "minimax/frames.py", '    if "end" in memory and line == memory["end"]:\n        return ()\n', "", (REPEATED,)),
+    Mutant("text lost behind a keep-alive", V2, "minimax/frames.py", "    memory = state.memory\n", '    memory = state.memory\n    if line.startswith(":") or memory.pop("quiet", False):\n        memory["quiet"] = line.startswith(":") or not line\n        return ()\n', (KEEP_ALIVE, IN_BAND)),
     Mutant("finish made up at the end", D, "dashscope/stream.py", '    if not line.startswith("data:"):\n', '    if not line and not stream.event and stream.answers and stream.last is None:\n        stream.last = {}\n        return (__import__("cnroute").Finish("stop"),)\n    if not line.startswith("data:"):\n', (CUT_SHORT, STREAM_FINISH, CUTS, KEEP_ALIVE, IN_BAND, UNKNOWN_STREAM)),
     Mutant("Finish twice", V2, "minimax/frames.py", '    if mark is None or "end" in state.memory:\n', "    if mark is None:\n", (ONE_FINISH,)),
     Mutant("an error inside a stream swallowed", D, "dashscope/stream.py", "        if failure is not None:\n            return (failure,)\n", "        if failure is not None:\n            return ()\n", (IN_BAND,)),
