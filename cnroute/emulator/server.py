@@ -17,11 +17,12 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from cnroute.emulator import answers, dashscope, minimax
+from cnroute.emulator.allowance import Allowances
 from cnroute.emulator.choices import Choices, Weights, split
 from cnroute.emulator.exchange import Ask, Dialect, Refusal, encode
 from cnroute.emulator.faults import Chosen, UnknownFault, play
@@ -58,6 +59,7 @@ class Site:
     pace: float
     choices: Choices
     connections: Connections
+    allowances: Allowances
     log: Log = field(default_factory=Log)
     closed: bool = False
 
@@ -67,17 +69,19 @@ class Emulator:
 
     A fault is chosen by the suffix of the model name (``"yi-large!http_503"``), else by ``script``, else by ``weights``.
     ``api_key``: the only accepted key; without it every key but ``"wrong-key"`` is. ``pace``: seconds between the events of
-    a stream. Use it as a context manager; after ``close()`` no thread and no socket is left.
+    a stream. ``limits``: what models allow in a minute, as in ``{"yi-large": {"requests": 60, "tokens": 100_000}}``, counted
+    on ``clock``. Use it as a context manager; after ``close()`` no thread and no socket is left.
     """
 
     def __init__(self, *, host: str = "127.0.0.1", port: int = 0, seed: int = 0, api_key: str | None = None,
-                 weights: Weights | None = None, pace: float = 0.0) -> None:  # fmt: skip
+                 weights: Weights | None = None, pace: float = 0.0, limits: Mapping[str, Mapping[str, Any]] | None = None,
+                 clock: Callable[[], float] = time.monotonic) -> None:  # fmt: skip
         if host not in HOSTS:
             raise ValueError(f"the emulator listens on loopback only (127.0.0.1 or ::1), not on {host!r}")
         self.host = HOSTS[host]
         self.seed = seed
         self.port = port
-        self._site = Site(seed, api_key, pace, Choices(seed, weights, BASES), Connections())
+        self._site = Site(seed, api_key, pace, Choices(seed, weights, BASES), Connections(), Allowances(limits, clock))
         self._listener: socket.socket | None = None
         self._acceptor: threading.Thread | None = None
 
@@ -317,6 +321,7 @@ class Connection:
         if not isinstance(body, dict):
             raise dialect.refusal("bad_parameter", "invalid params, the body is not a JSON object")
         dialect.check()
+        self.site.allowances.check(dialect)
         try:
             return self.site.choices.choose(dialect.provider, str(body["model"]))
         except UnknownFault as problem:

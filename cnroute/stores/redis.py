@@ -361,6 +361,8 @@ class RedisStore:
 
     def close(self) -> None:
         """Send what is still queued, within half a second, and hang up. The store may be used again."""
+        if not self._jobs.empty():
+            self._start_courier()  # of calls that ended after another router had closed the store
         thread, self._thread = self._thread, None
         if thread is not None:
             done = threading.Event()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from typing import Any
 
 import pytest
 
 import cnroute
+from cnroute.emulator import Emulator
 from cnroute.stores.minutes import COUNTS_FOR
 from cnroute.testing import FakeClock
 from tests.flow import toy
@@ -98,36 +101,97 @@ def test_a_429_in_spite_of_it_makes_the_allowance_smaller_for_a_while() -> None:
     assert [toy_.chat().deployment for _ in range(12)] == ["a"] * 10 + ["b"] * 2
 
 
-class Vendor:
-    """A vendor who counts requests and tokens in every sixty seconds, however they lie."""
+class Load:
+    """A router and an emulator that enforces what its model allows, over real sockets and on one clock."""
 
-    def __init__(self, clock: FakeClock, requests: int, tokens: int, used: int) -> None:
-        self.clock, self.requests, self.tokens, self.used = clock, requests, tokens, used
-        self.seen: list[tuple[float, int]] = []
-        self.refused = 0
+    def __init__(self, model: str, provider: str, clock: Any, **limits: Any) -> None:
+        self.clock = clock
+        self.emulator = Emulator(limits={model: limits}, clock=clock.monotonic)
+        self.emulator.start()
+        own = cnroute.RateLimit(limits.get("requests"), limits.get("tokens"))
+        place = cnroute.Deployment("a", provider, model, api_key="k", base_url=self.emulator.base_url(provider), rate_limit=own,
+                                   limits=cnroute.Limits(max_in_flight=64))  # fmt: skip
+        self.router = cnroute.Router([place], clock=clock, retries=cnroute.Retries(max_wait=100), breaker=None,
+                                     plugins=cnroute.PluginHost(autoload=False))  # fmt: skip
 
-    def __call__(self, sent: Any) -> Any:
-        now = self.clock.monotonic()
-        recent = [tokens for at, tokens in self.seen if at > now - 60]
-        if len(recent) >= self.requests or sum(recent) >= self.tokens:
-            self.refused += 1
-            return toy.error("rate_limit")
-        self.seen.append((now, self.used))
-        self.clock.advance(0.05)
-        return toy.answer(usage=[self.used // 2, self.used - self.used // 2])
+    def run(self, seconds: float) -> int:
+        """As many calls as are let through; how many were answered."""
+        ends, count = self.clock.monotonic() + seconds, 0
+        while self.clock.monotonic() < ends:
+            self.router.chat("写一首诗", model="a", max_tokens=200, timeout=10_000)
+            count += 1
+            self.clock.sleep(0.02)
+        return count
+
+    def refused(self) -> int:
+        """How many requests the vendor refused."""
+        return sum(request.fault == "refused" for request in self.emulator.requests)
+
+    def tokens(self) -> int:
+        return sum(sum(value for name, value in (each.usage or {}).items() if name != "total_tokens" and isinstance(value, int))
+                   or (each.usage or {}).get("total_tokens", 0) for each in self.emulator.requests)  # fmt: skip
+
+    def __enter__(self) -> Load:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.router.close()
+        self.emulator.close()
 
 
-@pytest.mark.parametrize(("requests", "tokens"), [(60, 10**9), (10**9, 30_000), (300, 100_000)])
-def test_steady_load_uses_the_allowance_without_a_single_429(requests: int, tokens: int) -> None:
+@pytest.mark.parametrize(("model", "provider"), [("yi-large", "dashscope"), ("abab6.5s-chat", "minimax-v2")])
+def test_steady_load_uses_the_requests_without_a_single_429(model: str, provider: str) -> None:
     """At least 90 % of what the vendor allows, and nothing refused."""
-    clock = FakeClock()
-    vendor = Vendor(clock, requests, tokens, used=400)
-    own = limited(requests=min(requests, 10**6), tokens=tokens)
-    toy_ = toy.Toy([vendor], deployments=[own], clock=clock, retries=cnroute.Retries(max_wait=100))
-    start = clock.monotonic()
-    while clock.monotonic() < start + 300:
-        toy_.chat("你好" * 50, max_tokens=500, timeout=1000)
-    minutes = (clock.monotonic() - start) / 60
-    allowed = min(requests, tokens / 400, 1200) * minutes
-    assert vendor.refused == 0
-    assert len(vendor.seen) >= 0.9 * allowed
+    with Load(model, provider, FakeClock(), requests=30) as load:
+        count = load.run(240)
+        assert load.refused() == 0
+        assert count >= 0.9 * 30 * 4
+
+
+def test_steady_load_uses_the_tokens_without_a_single_429() -> None:
+    """Reservations are upper bounds, ten times what is used; they are corrected, so the allowance is used all the same."""
+    with Load("yi-large", "dashscope", FakeClock(), tokens=8000) as load:
+        load.run(180)
+        assert load.refused() == 0
+        assert load.tokens() >= 0.9 * 8000 * 3
+
+
+def test_the_emulator_really_refuses() -> None:
+    """Without a rate limit of its own the same load is refused: the tests above can fail."""
+    with Load("yi-large", "dashscope", FakeClock(), requests=5) as load:
+        place = load.router._engine.binding.places["a"].deployment
+        bare = cnroute.Deployment("b", "dashscope", "yi-large", api_key="k", base_url=place.base_url)
+        with cnroute.Router([bare], clock=load.clock, breaker=None, retries=cnroute.Retries(max_attempts=1)) as router:
+            for _ in range(5):
+                router.chat("写一首诗", model="b")
+            error = toy.raised(lambda: router.chat("写一首诗", model="b"), cnroute.RateLimitError)
+            assert error.vendor_code == "Throttling.RateQuota"
+        assert load.refused() == 1
+
+
+class Fast:
+    """A clock ten times as fast as real time."""
+
+    def monotonic(self) -> float:
+        return time.monotonic() * 10
+
+    def time(self) -> float:
+        return time.time()
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds / 10)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_many_threads_use_the_allowance_without_a_single_429() -> None:
+    """The same with eight threads at once, in real time."""
+    with Load("yi-large", "dashscope", Fast(), requests=120) as load:
+        counts: list[int] = []
+        crew = [threading.Thread(target=lambda: counts.append(load.run(240))) for _ in range(8)]
+        for each in crew:
+            each.start()
+        for each in crew:
+            each.join()
+        assert load.refused() == 0
+        assert sum(counts) >= 0.9 * 120 * 4
