@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 
-from chaosbench.running import LIMITS, TIMEOUTS, Run
+from chaosbench.running import CAP, LIMITS, TIMEOUTS, Run
 from chaosbench.traffic import Result
 from chaosbench.vendors import FAULTS, GOOD, VENDORS, Odds, weights
 from cnroute.chat import Usage
@@ -211,6 +211,29 @@ def money(run: Run) -> Iterator[str]:
                 yield f"{result.task.name} ({result.outcome}): billed {asked}, the bill says {notice.bill}"
     if confirmed != theirs:
         yield f"confirmed cost {confirmed}, by the vendors' log {theirs}"
+    yield from _budget(run)
+
+
+def _budget(run: Run) -> Iterator[str]:
+    """Never above the cap; at rest nothing is reserved but what is unknown; what was spent is what the answers cost."""
+    books = run.books
+    if books.most > Decimal(CAP):
+        yield f"{books.most} of the budget of {CAP} were used at one time"
+    if books.reserved != books.unknown:
+        yield f"{books.reserved} are reserved at rest, and {books.unknown} of it unknown"
+    # On a busy machine a Redis may be late more often than it is killed.
+    if run.seen.store != ["degraded", "restored"] * max(books.shared, len(run.seen.store) // 2):
+        yield f"the store was {run.seen.store}"
+    if run.children or books.shared:  # a child has a copy of the account, a killed Redis lost it
+        return
+    attempts = [attempt for result in run.results for attempt in attempts_of(run, result)]
+    known = [each for each in attempts if each.failure is None and each.cost is not None and not each.cost.estimated]
+    cost = sum((each.cost.high for each in known if each.cost is not None), Decimal(0))
+    if books.samples and books.spent - books.spent_before != cost:
+        yield f"{books.spent - books.spent_before} were settled, the answers cost {cost}"
+    paid = [each for each in attempts if each.billing != "none" and each not in known]
+    if books.samples and bool(paid) != (books.unknown > books.unknown_before):
+        yield f"{len(paid)} attempts of unknown cost, {books.unknown - books.unknown_before} reserved for them"
 
 
 def _answered(request: Mapping[str, Any], result: Result) -> bool:

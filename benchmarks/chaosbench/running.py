@@ -10,11 +10,14 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from decimal import Decimal
 from typing import Any, Self
 
 import attrs
 
 import cnroute
+from chaosbench.servers import RedisServer
 from chaosbench.traffic import MANNERS, STREAMS, Crew, Result, Task, make_tasks, perform
 from chaosbench.vendors import VENDORS, Process, weights
 from chaosbench.watching import Ear, Lag, Seen, Usage, complaints, settle
@@ -22,6 +25,10 @@ from chaosbench.watching import Ear, Lag, Seen, Usage, complaints, settle
 TIMEOUTS = cnroute.Timeouts(total=5, first_byte=0.5, idle=0.4)
 LIMITS = cnroute.Limits(max_in_flight=16, max_connections=16)
 PACE = 0.001
+# A store that was away is asked again after five seconds, and then told what it missed.
+QUEUED = 15.0
+# Never reached: a call that a budget refuses would count as failed.
+CAP = "1000"
 CALM_CALLS = 20
 CHILD_CALLS = 20
 AFTER_CALLS = 100
@@ -44,6 +51,30 @@ class Variant:
     vendors: int = 3
     asynchronous: bool = False
     slower: float = 1.5
+    shared: bool = False
+    """Breakers, rates and budgets live in a Redis."""
+
+
+@attrs.define(eq=False)
+class Books:
+    """The router's budget: what it held before the storm and at rest, and the most of it that was ever seen used."""
+
+    shared: bool = False
+    spent_before: Decimal = Decimal(0)
+    unknown_before: Decimal = Decimal(0)
+    spent: Decimal = Decimal(0)
+    reserved: Decimal = Decimal(0)
+    unknown: Decimal = Decimal(0)
+    most: Decimal = Decimal(0)
+    samples: int = 0
+
+    def look(self, router: Any) -> dict[str, Decimal]:
+        """The account now."""
+        (entry,) = next(iter(router.health().values()))["budgets"]
+        seen = {name: Decimal(entry[name]) for name in ("spent", "reserved", "unknown")}
+        self.most = max(self.most, seen["spent"] + seen["reserved"])
+        self.samples += 1
+        return seen
 
 
 @attrs.define(eq=False)
@@ -82,15 +113,17 @@ class Run:
     after: list[Result] = attrs.field(factory=list)
     children: list[dict[str, Any] | str] = attrs.field(factory=list)
     dead: list[tuple[str, float]] = attrs.field(factory=list)
+    books: Books = attrs.field(factory=Books)
 
 
 class World:
     """Vendors, router and run, as the acts of a variant see them."""
 
-    def __init__(self, vendors: Process, router: Any, run: Run) -> None:
+    def __init__(self, vendors: Process, router: Any, run: Run, server: RedisServer | None) -> None:
         self.vendors = vendors
         self.router = router
         self.run = run
+        self.server = server
 
     def places(self) -> Mapping[str, Any]:
         """The router's deployments with their health and transports."""
@@ -112,6 +145,16 @@ class World:
         """One vendor says nothing any more."""
         self.vendors.script("hang", VENDORS[:1])
         self.run.dead.append(("down", time.time()))
+
+    def lose_store(self) -> None:
+        """The Redis is killed, with all that it knows."""
+        assert self.server is not None
+        self.server.stop()
+
+    def regain_store(self) -> None:
+        """An empty one listens at the same place."""
+        assert self.server is not None
+        self.server.start()
 
     def revive(self) -> None:
         """It is back."""
@@ -152,6 +195,10 @@ VARIANTS = {
     "fork": Variant("three forks in mid-run", acts=((0.25, World.fork), (0.5, World.fork), (0.75, World.fork))),
     "cancel": Variant("cancelled and closed by other threads", manners="meddling", streams=0.7),
     # The bursts after a cool-down share one event loop, which is all but idle without faults.
+    "redis": Variant(
+        "shared state in a Redis that is killed at 1/3 and revived at 2/3", shared=True,
+        acts=((1 / 3, World.lose_store), (2 / 3, World.regain_store)), slower=2.0,
+    ),
     "async": Variant("the asynchronous router", asynchronous=True, slower=2.0),
 }
 
@@ -236,17 +283,22 @@ def run_once(seed: int, variant: str, threads: int, calls: int, seconds: float) 
     kind = VARIANTS[variant]
     run = Run(seed, variant, kind.share, kind.streams, kind.vendors, kind.slower)
     run.tasks = make_tasks("s", threads * calls, seed, MANNERS[kind.manners], kind.streams)
-    with Process(seed, weights(kind.share), PACE) as vendors, complaints() as run.complaints, run.ear.listening():
+    run.books.shared = kind.shared
+    with Process(seed, weights(kind.share), PACE) as vendors, complaints() as run.complaints, run.ear.listening(), \
+            _server(kind) as server:  # fmt: skip
         make = Bridge if kind.asynchronous else cnroute.Router
         host = cnroute.PluginHost(autoload=False)
         host.register(run.seen, "seen")
         router: Any = make(
             vendors.deployments(), {"chat": cnroute.Route(policy="weighted", targets={each.name: 1 for each in VENDORS})},
-            timeouts=TIMEOUTS, limits=LIMITS, breaker=kind.breaker, plugins=host,
+            timeouts=TIMEOUTS, limits=LIMITS, breaker=kind.breaker, plugins=host, budgets=[cnroute.Budget(CAP)],
+            store=None if server is None else cnroute.RedisStore(server.url),
         )  # fmt: skip
-        world = World(vendors, router, run)
+        world = World(vendors, router, run, server)
         with run.lag.measured():
             _calm(world, threads)
+            before = run.books.look(router)
+            run.books.spent_before, run.books.unknown_before = before["spent"], before["unknown"]
             _storm(world, kind, threads, seconds)
         _rest(world)
         run.seen.take(vendors.requests())
@@ -256,6 +308,10 @@ def run_once(seed: int, variant: str, threads: int, calls: int, seconds: float) 
     del router, world
     run.closed = Usage.now()
     return run
+
+
+def _server(kind: Variant) -> AbstractContextManager[RedisServer | None]:
+    return RedisServer() if kind.shared else nullcontext()
 
 
 def _calm(world: World, threads: int) -> None:
@@ -277,6 +333,7 @@ def _storm(world: World, kind: Variant, threads: int, seconds: float) -> None:
         run.most_in_flight = max(run.most_in_flight, *(state["in_flight"] for state in world.router.health().values()))
         if acts and len(crew.results) >= acts[0][0] * len(run.tasks):
             acts.pop(0)[1](world)
+        run.books.look(world.router)
         time.sleep(0.01)
     run.results = crew.join()
     run.begun = crew.begun
@@ -289,10 +346,18 @@ def _rest(world: World) -> None:
     run, transport = world.run, world.router.transport
     run.open_at_rest = _fewest(world.vendors, transport.idle_connections()), transport.idle_connections()
     run.resting = Usage.now()
+    settle(lambda: _nothing_runs(run.books.look(world.router)), QUEUED if run.books.shared else 3)
+    at_rest = run.books.look(world.router)
+    run.books.spent, run.books.reserved, run.books.unknown = at_rest["spent"], at_rest["reserved"], at_rest["unknown"]
     run.states = world.router.health()
     run.probes_out = {name for name, place in world.places().items() if place.health._probe is not None}
     settle(lambda: min(_free_places(world).values()) == LIMITS.max_connections, 2)
     run.free_places = _free_places(world)
+
+
+def _nothing_runs(seen: Mapping[str, Decimal]) -> bool:
+    """Settling over a network is queued."""
+    return seen["reserved"] == seen["unknown"]
 
 
 def _free_places(world: World) -> dict[str, int]:

@@ -23,7 +23,7 @@ import attrs
 import cnroute
 from chaosbench.canaries import found_in
 from cnroute.failures import Attempt
-from cnroute.notices import AttemptSkipped, CallFinished, Notice
+from cnroute.notices import AttemptSkipped, CallFinished, Notice, StoreChanged
 
 MARKER = re.compile(r"marker:([\w\-]+)")
 
@@ -163,6 +163,8 @@ class Seen:
         self.finished: dict[str, list[Finished]] = collections.defaultdict(list)
         self.skipped: dict[str, set[str]] = collections.defaultdict(set)
         self.requests: dict[str, list[dict[str, Any]]] = collections.defaultdict(list)
+        self.store: list[str] = []
+        """What became of a shared store: `degraded`, `restored`, in turn."""
 
     @cnroute.hookimpl
     def observe(self, notice: Notice) -> None:
@@ -171,6 +173,8 @@ class Seen:
             self.finished[notice.call_id].append(Finished(notice.attempts, notice.bill))
         elif isinstance(notice, AttemptSkipped):
             self.skipped[notice.call_id].add(notice.deployment)
+        elif isinstance(notice, StoreChanged):
+            self.store.append(notice.state)
 
     def take(self, requests: Iterable[dict[str, Any]]) -> None:
         """The vendors' log, by the marker in each prompt."""

@@ -15,7 +15,7 @@ import pytest
 
 from tests.docs.pages import ROOT
 
-VARIANTS = ("plain", "down", "sixty", "fork", "cancel", "async")
+VARIANTS = ("plain", "down", "sixty", "fork", "cancel", "redis", "async")
 
 
 # Of a run's time so much may be lost to other processes before its time limits say nothing of the library.
