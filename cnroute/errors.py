@@ -38,7 +38,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
-from cnroute.failures import Attempt, Billing, Failure, FailureKind, clean_text, is_retryable
+from cnroute.failures import Attempt, Billing, Culprit, Failure, FailureKind, clean_text, is_retryable
 
 if TYPE_CHECKING:
     from cnroute.chat import Usage
@@ -329,9 +329,33 @@ class RouterClosedError(CallError):
 
 
 class HookError(CallError):
-    """A hook of a plugin raised, or returned what the contract does not allow."""
+    """A hook of a plugin raised, or returned what the contract does not allow.
+
+    `.plugin`, `.distribution` (name and version) and `.hook` say whose, each None where it is not known.
+    """
 
     default_kind = K.PLUGIN_ERROR
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        plugin: str | None = None,
+        distribution: str | None = None,
+        hook: str | None = None,
+        **fields: Any,
+    ) -> None:
+        super().__init__(message, **fields)
+        self.plugin = plugin
+        self.distribution = distribution
+        self.hook = hook
+
+    def failure(self) -> Failure:
+        """The same facts as a `Failure` value."""
+        failure = super().failure()
+        if self.plugin is not None:
+            failure.culprit = Culprit(self.plugin, self.hook or "", self.distribution)
+        return failure
 
 
 def clean_lines(text: str) -> str:
@@ -396,4 +420,7 @@ def error_for(failure: Failure, **context: Any) -> CallError:
     }
     if failure.kind is K.UNSUPPORTED:
         return UnsupportedRequestError(message=failure.message, **fields)
+    if failure.culprit is not None:
+        culprit = failure.culprit
+        fields |= {"plugin": culprit.plugin, "distribution": culprit.distribution, "hook": culprit.hook}
     return _CLASS_OF_KIND[failure.kind](failure.message, **fields)

@@ -8,6 +8,7 @@ Rules of this file
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping
 from enum import StrEnum
@@ -158,13 +159,42 @@ def _clean_optional(text: object) -> str | None:
     return None if text is None or text == "" else clean_text(text, 200)
 
 
+@attrs.frozen
+class Culprit:
+    """Whose hook broke the plugin contract: plugin, its distribution with version (None: it has none), hook."""
+
+    plugin: str
+    hook: str
+    distribution: str | None = None
+
+    def __str__(self) -> str:
+        origin = f" ({self.distribution})" if self.distribution else ""
+        return f"plugin {self.plugin}{origin}: {self.hook}"
+
+
+def blame(error: BaseException, plugin: str, distribution: str | None) -> None:
+    """Note on an exception which plugin it came from, unless that is known; nothing for one that takes no notes."""
+    if not hasattr(error, _BLAMED):
+        with contextlib.suppress(Exception):
+            setattr(error, _BLAMED, (plugin, distribution))
+
+
+def blamed(error: BaseException | None) -> tuple[str, str | None] | None:
+    """The plugin, and its distribution, that `blame` noted."""
+    found: tuple[str, str | None] | None = getattr(error, _BLAMED, None)
+    return found
+
+
+_BLAMED = "_cnroute_blamed"
+
+
 @attrs.define
 class Failure:
     """What went wrong with one attempt.
 
     `vendor_code` is the vendor's own code as a string and is never taken for an HTTP status;
     `retry_after` is in seconds; `billing` says whether the attempt may have cost money
-    (`none`, `unknown`, `billed`) and follows from `kind` unless given.
+    (`none`, `unknown`, `billed`) and follows from `kind` unless given; `culprit` is set for a `plugin_error`.
     """
 
     kind: FailureKind = attrs.field(converter=FailureKind)
@@ -174,6 +204,7 @@ class Failure:
     request_id: str | None = attrs.field(default=None, converter=_clean_optional, kw_only=True)
     retry_after: float | None = attrs.field(default=None, kw_only=True)
     billing: Billing = attrs.field(kw_only=True)
+    culprit: Culprit | None = attrs.field(default=None, kw_only=True, eq=False, repr=False)
 
     @billing.default
     def _billing_of_kind(self) -> Billing:

@@ -18,6 +18,7 @@ import threading
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import metadata
+from pathlib import PurePath
 from typing import Any
 
 import attrs
@@ -26,7 +27,7 @@ import pluggy
 from cnroute import hookspecs
 from cnroute.deployments import ModelInfo, ProviderInfo
 from cnroute.errors import ConfigurationError, PluginError
-from cnroute.failures import clean_text
+from cnroute.failures import Culprit, blame, blamed, clean_text, how_raised
 from cnroute.money import Price
 
 BUILT_IN: Mapping[str, str] = {
@@ -99,6 +100,7 @@ class PluginHost:
         self._block = _names(block)
         self._frozen = False
         self._states: dict[str, PluginState] = {}
+        self._claims: list[PluginState] = []
         self._providers: dict[str, Any] = {}
         self._bound: dict[str, ProviderHooks] = {}
         self._binding = threading.RLock()  # first calls of an account bind its provider, in any thread
@@ -124,8 +126,8 @@ class PluginHost:
         self._frozen = True
 
     def plugins(self) -> list[PluginState]:
-        """Every known plugin with its state, the built-in ones first."""
-        return list(self._states.values())
+        """Every known plugin with its state, the built-in ones first; those that claim a taken name at the end."""
+        return [*self._states.values(), *self._claims]
 
     def providers(self) -> list[str]:
         """The names of all providers that can be used."""
@@ -147,11 +149,14 @@ class PluginHost:
 
     def create(self, hook: str, name: str, settings: Mapping[str, Any]) -> Any:
         """What the first plugin makes of `create_transport` or `create_policy`; None when all decline."""
+        caller = getattr(self._manager.hook, hook)
         try:
-            return getattr(self._manager.hook, hook)(name=name, settings=settings)
+            return caller(name=name, settings=settings)
         except Exception as error:  # noqa: BLE001 (a plugin's code)
-            reason = f"{hook}({name!r}) raised {type(error).__name__}: {clean_text(error)}"
-        raise PluginError(reason, plugin=name, hook=hook)
+            self._blame(error, {_code(impl.function): impl.plugin_name for impl in caller.get_hookimpls()})
+            plugin, origin = blamed(error) or (name, None)
+            reason = f"{Culprit(plugin, hook, origin)}({name!r}) {how_raised(error)}: {clean_text(error)}"
+        raise PluginError(reason, plugin=plugin, distribution=origin, hook=hook)
 
     def prices(self) -> Iterator[tuple[str, str, Any]]:
         """All prices that plugins load, as (provider, model, Price)."""
@@ -159,12 +164,12 @@ class PluginHost:
             try:
                 rows = [tuple(row) for row in load()]
             except Exception as error:  # noqa: BLE001 (a plugin's code)
-                self._quarantine(name, None, f"load_prices raised {type(error).__name__}: {clean_text(error)}")
+                self._quarantine(name, self._origin(name), f"load_prices {how_raised(error)}: {clean_text(error)}")
                 continue
             if all(map(_is_price_row, rows)):
                 yield from rows
             else:
-                self._quarantine(name, None, "load_prices must return rows of provider, model and Price")
+                self._quarantine(name, self._origin(name), "load_prices must return rows of provider, model and Price")
 
     def observers(self) -> list[tuple[str, Callable[[Any], Any]]]:
         """Every observer with its plugin's name."""
@@ -198,7 +203,7 @@ class PluginHost:
             origin = _distribution(point)
             if point.name in self._block or (self._load is not None and point.name not in self._load):
                 state = "blocked" if point.name in self._block else "not loaded"
-                self._states.setdefault(point.name, PluginState(point.name, state, origin))
+                self._note(PluginState(point.name, state, origin))
             elif names.count(point.name) > 1:
                 self._quarantine(point.name, origin, "another installed plugin has the same name; uninstall or block one")
             else:
@@ -216,7 +221,7 @@ class PluginHost:
         try:
             plugin = point.load()
         except (Exception, SystemExit) as error:  # noqa: BLE001 (a plugin's code)
-            self._quarantine(point.name, origin, f"import failed: {type(error).__name__}: {clean_text(error)}")
+            self._quarantine(point.name, origin, f"import failed: it {how_raised(error)}: {clean_text(error)}")
             return
         self._add(plugin, point.name, origin)
 
@@ -268,12 +273,23 @@ class PluginHost:
         found = list(_implementations(plugin))
         if not found:
             return "it implements no hook of cnroute (is a @hookimpl missing, or another project's?)"
-        return next(filter(None, (_signature_problem(*each) for each in found)), _missing_hooks(plugin))
+        return next(filter(None, map(_told, found)), _missing_hooks(plugin))
 
     def _quarantine(self, name: str, origin: str | None, reason: str) -> None:
         self.problems.append(PluginProblem(name, origin, reason))
-        if name not in self._states or self._states[name].state == "quarantined":
-            self._states[name] = PluginState(name, "quarantined", origin, reason=reason)
+        if name not in self._states or self._states[name].distribution != origin or name in BUILT_IN:
+            self._note(PluginState(name, "quarantined", origin, reason=reason))
+
+    def _note(self, state: PluginState) -> None:
+        """A row for `plugins`; a name that somebody else has already is one more row."""
+        if state.name in self._states:
+            self._claims.append(state)
+        else:
+            self._states[state.name] = state
+
+    def _origin(self, name: str) -> str | None:
+        state = self._states.get(name)
+        return state.distribution if state is not None else None
 
     # -- binding ---------------------------------------------------------------------------------------
 
@@ -314,10 +330,11 @@ class PluginHost:
         try:
             info = describe() if describe else None
         except Exception as error:  # noqa: BLE001 (a plugin's code)
-            raise ConfigurationError(f"provider {name}: describe_provider raised {clean_text(error)}", "provider") from None
+            culprit, reason = Culprit(name, "describe_provider", self._origin(name)), f"{how_raised(error)}: {clean_text(error)}"
+            raise ConfigurationError(f"{culprit} {reason}", "provider") from None
         lie = _untrue(name, info)
         if lie:
-            raise ConfigurationError(f"provider {name}: describe_provider {lie}", "provider")
+            raise ConfigurationError(f"{Culprit(name, 'describe_provider', self._origin(name))} {lie}", "provider")
         return info  # type: ignore[return-value]
 
     def _bind(self, hook: str, plugin: Any) -> Callable[..., Any] | None:
@@ -342,11 +359,32 @@ class PluginHost:
                 manager.register(plugin, name)
         caller = getattr(manager.hook, hook)
         names = _SPECS[hook]
-        return lambda *args: caller(**dict(zip(names, args, strict=True)))
+        whose = {_code(impl.function): impl.plugin_name for impl in impls}
+
+        def call(*args: Any) -> Any:
+            try:
+                return caller(**dict(zip(names, args, strict=True)))
+            except Exception as error:
+                self._blame(error, whose)
+                raise
+
+        return call
+
+    def _blame(self, error: Exception, whose: Mapping[Any, str]) -> None:
+        """Note the plugin whose function an exception came out of: the innermost that is one of these."""
+        name, trace = None, error.__traceback__
+        while trace is not None:
+            name, trace = whose.get(trace.tb_frame.f_code, name), trace.tb_next
+        if name is not None:
+            blame(error, name, self._origin(name))
 
 
 def _names(names: Iterable[str]) -> frozenset[str]:
     return frozenset([names] if isinstance(names, str) else names)
+
+
+def _code(function: Any) -> Any:
+    return getattr(inspect.unwrap(getattr(function, "__func__", function)), "__code__", None)
 
 
 def _wraps(impl: Any) -> bool:
@@ -388,6 +426,13 @@ def _implementations(plugin: Any) -> Iterator[tuple[str, Callable[..., Any], Map
         options = getattr(function, marker, None)
         if inspect.isroutine(function) and isinstance(options, dict):
             yield options.get("specname") or name, function, options
+
+
+def _told(found: tuple[str, Callable[..., Any], Mapping[str, Any]]) -> str | None:
+    """What is wrong with the signature of a hook, and where it stands."""
+    problem, code = _signature_problem(*found), _code(found[1])
+    where = f" ({PurePath(code.co_filename).name}:{code.co_firstlineno})" if code is not None else ""
+    return problem + where if problem else None
 
 
 def _signature_problem(hook: str, function: Callable[..., Any], options: Mapping[str, Any]) -> str | None:

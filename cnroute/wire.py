@@ -174,7 +174,7 @@ def text_or_none(value: object) -> str | None:
 
 
 def merged(body: dict[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
-    """`extra` merged into `body` recursively: objects merge, everything else replaces (wire.md 0.11)."""
+    """`extra` merged into `body` recursively: objects merge, everything else replaces."""
     for key, value in extra.items():
         old = body.get(key)
         body[key] = merged(dict(old), value) if isinstance(old, dict) and isinstance(value, Mapping) else value

@@ -6,6 +6,7 @@ in benchmarks/README.md; `tests/docs/test_tables.py` fails when that would chang
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import sys
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from cnroute import hookspecs, wire
 from cnroute.chat import ChatRequest, KnowledgeBase, Message
 from cnroute.deployments import Deployment
 from cnroute.emulator import FAULTS
@@ -256,6 +258,43 @@ def vendors() -> str:
     return table("provider | API root | key | capabilities | models that are known, with ¥ where the price is", rows())
 
 
+# -- plugins
+
+
+def hooks() -> str:
+    """Every hook of the specs, with its arguments and what it returns."""
+
+    def rows() -> Iterator[tuple[str, ...]]:
+        for name, spec in _specs():
+            signature = inspect.signature(spec)
+            takes = " ".join(f"`{argument}`" for argument in signature.parameters) or "nothing"
+            shared = "the first answer wins" if spec.cnroute_spec["firstresult"] else "all are asked"
+            asked = shared if not name.startswith(_OF_PROVIDERS) else "the deployment's provider"
+            promise = (inspect.getdoc(spec) or "").partition("\n\n")[0].replace("\n", " ")
+            yield f"`{name}`", takes, f"`{signature.return_annotation}`", asked, promise
+
+    return table("hook | takes | returns | whose answer | what it does", rows())
+
+
+_OF_PROVIDERS = ("describe_", "build_", "map_", "parse_", "count_")
+
+
+def _specs() -> list[tuple[str, Any]]:
+    return [(name, value) for name, value in vars(hookspecs).items() if hasattr(value, "cnroute_spec")]
+
+
+def wire_helpers() -> str:
+    """What `cnroute.wire` is for, by name; its values are told here, since they have no docstring of their own."""
+    values = {"DONE": "What `sse_data` gives for `[DONE]`.", "NOTHING": "What `sse_data` gives for a line that carries no value."}
+
+    def rows() -> Iterator[tuple[str, ...]]:
+        for name in sorted(wire.__all__, key=str.lower):
+            told = values.get(name) or (inspect.getdoc(getattr(wire, name)) or "")
+            yield f"`{name}`", told.partition("\n\n")[0].replace("\n", " ")
+
+    return table("name | what it does", rows())
+
+
 # -- the contract
 
 
@@ -269,6 +308,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "faults": faults,
     "providers": facts,
     "checks": checks,
+    "hooks": hooks,
+    "wire": wire_helpers,
     "machine": machine,
     "gates": gates,
     "figures": figures,

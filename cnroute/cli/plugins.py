@@ -11,7 +11,7 @@ import cnroute
 from cnroute.cli.output import console, print_json, print_table, with_output_options
 
 if TYPE_CHECKING:
-    from cnroute.plugins import PluginHost
+    from cnroute.plugins import PluginHost, PluginState
 
 
 @click.command(short_help="List plugins with their distribution, hooks and state.")
@@ -41,4 +41,11 @@ def listed(host: PluginHost) -> list[dict[str, Any]]:
             host.provider(name)
         except cnroute.ConfigurationError as error:
             click.echo(f"cnroute: {name}: {error}", err=True)
-    return [{**attrs.asdict(state), "hooks": list(state.hooks)} for state in host.plugins()]
+    return [{**attrs.asdict(state), "hooks": list(state.hooks), "version": _version(state)} for state in host.plugins()]
+
+
+def _version(state: PluginState) -> str | None:
+    """The version of a plugin's distribution; a built-in one is as old as cnroute."""
+    if state.state == "built-in":
+        return cnroute.__version__
+    return state.distribution.rpartition(" ")[2] if state.distribution else None

@@ -22,7 +22,7 @@ import attrs
 from cnroute.chat import ChatCompletion, ChatRequest, Source, ToolCall, Usage
 from cnroute.errors import CallError, ConfigurationError
 from cnroute.events import FINISH_REASONS
-from cnroute.failures import Failure, FailureKind, clean_text, how_raised
+from cnroute.failures import Culprit, Failure, FailureKind, blamed, clean_text, how_raised
 from cnroute.http import HttpResponse, header_request_id, positive_seconds
 from cnroute.routing.plan import Place
 
@@ -49,12 +49,23 @@ def answer_of(place: Place, response: HttpResponse, wall: float) -> ChatCompleti
             lie = _lie(made)
             if lie:
                 raise AttemptFailed(broken(place, "parse_response", f"returned a ChatCompletion whose {lie}"))
-            return made if made.request_id else attrs.evolve(made, request_id=header_request_id(response.headers))
+            return _filled(made, response)
         failure = made
     if not isinstance(failure, Failure):
         what = f"returned {type(failure).__name__}, not a ChatCompletion"
         raise AttemptFailed(broken(place, "parse_response", what))
     raise AttemptFailed(completed(failure, place, response.status, response.headers, wall))
+
+
+def _filled(made: ChatCompletion, response: HttpResponse) -> ChatCompletion:
+    """A plugin's completion with what it left to us: the head's request id, and the decoded body as `raw`."""
+    if made.request_id and made.raw is not None:
+        return made
+    return attrs.evolve(
+        made,
+        request_id=made.request_id or header_request_id(response.headers),
+        raw=made.raw if made.raw is not None else response.json_or_none(),
+    )
 
 
 def _lie(made: ChatCompletion) -> str | None:
@@ -225,10 +236,15 @@ def _ask(place: Place, hook: str, function: Callable[..., Any], response: HttpRe
     except MemoryError:
         raise
     except Exception as error:  # noqa: BLE001 (a plugin's code)
-        failure = broken(place, hook, how_raised(error))
+        failure = broken(place, hook, how_raised(error), error)
     raise AttemptFailed(failure)
 
 
-def broken(place: Place, hook: str, what: str) -> Failure:
-    """The failure of an attempt whose plugin broke the contract, without any secret of ours."""
-    return masked(Failure(K.PLUGIN_ERROR, f"plugin {place.hooks.name}: {hook} {what}", billing="unknown"), place)
+def broken(place: Place, hook: str, what: str, error: BaseException | None = None) -> Failure:
+    """The failure of an attempt whose plugin broke the contract, without any secret of ours.
+
+    A wrapper's exception names the wrapper's plugin, not the provider that it wraps.
+    """
+    plugin, distribution = blamed(error) or (place.hooks.name, getattr(place.hooks, "distribution", None))
+    culprit = Culprit(plugin, hook, distribution)
+    return masked(Failure(K.PLUGIN_ERROR, f"{culprit} {what}", billing="unknown", culprit=culprit), place)

@@ -58,7 +58,7 @@ def build(place: Place, request: ChatRequest, stream: bool) -> HttpRequest:
         except MemoryError:
             raise
         except Exception as error:  # noqa: BLE001 (a plugin's code)
-            raise CannotBuild(_broken(place, how_raised(error))) from None
+            raise CannotBuild(_broken(place, how_raised(error), error)) from None
     return _checked(place, made, dropped)
 
 
@@ -122,8 +122,8 @@ def _found_problem(place: Place, made: HttpRequest) -> str | None:
     return None
 
 
-def _broken(place: Place, what: str) -> Failure:
-    return attrs.evolve(broken(place, "build_request", what), billing="none")
+def _broken(place: Place, what: str, error: BaseException | None = None) -> Failure:
+    return attrs.evolve(broken(place, "build_request", what, error), billing="none")
 
 
 def check_cost(place: Place, request: ChatRequest, body: bytes, spent: Decimal) -> Decimal:

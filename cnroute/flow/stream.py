@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 from cnroute.chat import Source, Usage
+from cnroute.errors import CallError
 from cnroute.events import (
     FINISH_REASONS,
     Delta,
@@ -25,6 +26,7 @@ from cnroute.events import (
     UsageUpdate,
 )
 from cnroute.failures import Failure, FailureKind, how_raised
+from cnroute.flow.answer import broken
 from cnroute.flow.lines import LineSplitter, LineTooLong
 from cnroute.routing.plan import Place
 
@@ -158,10 +160,12 @@ class Reading:
         for line in lines:
             try:
                 events = parse(line, state, deployment)
+            except CallError as error:
+                raise StreamFailed(error.failure()) from None
             except MemoryError:
                 raise
             except Exception as error:  # noqa: BLE001 (a plugin's code)
-                raise StreamFailed(self._broken(how_raised(error))) from None
+                raise StreamFailed(self._broken(how_raised(error), error)) from None
             if events:
                 self._count(events)
                 for event in events:
@@ -230,8 +234,8 @@ class Reading:
         self.out.append(delta)
         self.given.append(delta)
 
-    def _broken(self, what: str) -> Failure:
-        return Failure(K.PLUGIN_ERROR, f"plugin {self._place.hooks.name}: parse_stream_line {what}", billing="unknown")
+    def _broken(self, what: str, error: BaseException | None = None) -> Failure:
+        return broken(self._place, "parse_stream_line", what, error)
 
     @staticmethod
     def _is_done(line: str) -> bool:

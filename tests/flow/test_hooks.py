@@ -336,3 +336,24 @@ def test_a_strangers_transport_that_raises_is_named() -> None:
                 failure = toy.chat().attempts[0].failure
             assert failure.kind == "plugin_error" and type(wrong).__name__ in failure.message
     assert frames({"a": 1}) == b'data: {"a": 1}\n\n'
+
+
+def test_a_call_error_that_a_stream_hook_raises_is_the_failure_that_it_describes() -> None:
+    """As in the other hooks: typed, with its code, and no plugin_error."""
+
+    def busy(line: str, state: Any, deployment: Any) -> Any:
+        raise cnroute.RateLimitError("slow down", vendor_code="7", retry_after=3)
+
+    toy = Toy([[frames({"text": "a"})]], plugins=host(ToyProvider(parse_stream_line=busy)), names="a")
+    error = raised(lambda: list(toy.stream()))
+    assert (type(error), error.vendor_code, error.retry_after) == (cnroute.RateLimitError, "7", 3)
+
+
+def test_what_a_plugin_leaves_out_of_raw_is_filled_in() -> None:
+    """`raw` is the vendor's decoded answer, whoever decodes it."""
+
+    def read(response: Any, deployment: Any) -> Any:
+        return cnroute.ChatCompletion(text="a", finish_reason="stop")
+
+    toy = Toy([answer("x", more=[1])], plugins=host(ToyProvider(parse_response=read)), names="a")
+    assert toy.chat().raw["more"] == [1]

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from cnroute.deployments import Deployment
 from cnroute.errors import ResponseError
-from cnroute.failures import Billing, Failure, FailureKind
+from cnroute.failures import Failure, FailureKind
 from cnroute.hookspecs import hookimpl
 from cnroute.http import Headers, HttpResponse
 from cnroute.wire import (
@@ -166,7 +166,7 @@ def _region_hint(deployment: Deployment) -> str:
     return _REGION_HINT.format(host=urlsplit(deployment.base_url or "").hostname or "base_url")
 
 
-def _billing(kind: FailureKind, message: str) -> dict[str, Billing]:
+def _billing(kind: FailureKind, message: str) -> dict[str, Any]:
     """A prompt that was refused was not processed; where it may have been the answer, nobody knows."""
     said = message.lower()
     refused_prompt = kind is K.CONTENT_FILTER and "input" in said and "output" not in said
