@@ -15,7 +15,7 @@ from collections.abc import MutableMapping
 from typing import Any
 
 from cnroute.notices import Notice
-from cnroute.observe.events import DEBUG, EVENTS, LEVEL_NAMES, Event, ObserverFailed, Unpriced, clean
+from cnroute.observe.events import DEBUG, EVENTS, LEVEL_NAMES, Event, ObserverFailed, Unpriced, cleaned
 
 # Names that logging refuses in `extra` or reads itself, and those that the usual structlog processors write.
 RESERVED = frozenset(vars(logging.makeLogRecord({}))) | {
@@ -58,11 +58,16 @@ class Log:
         self._rows: dict[type, list[tuple[logging.Logger, Event]]] = {}
         for event in EVENTS:
             self._rows.setdefault(event.of, []).append((logging.getLogger(event.logger), event))
+        self._always = {
+            kind: [(logger, event.level) for logger, event in rows if event.when is None] for kind, rows in self._rows.items()
+        }
 
     def hears(self, kind: type) -> bool:
         """Whether every notice of this kind makes an event now."""
-        rows = self._rows.get(kind, ())
-        return any(event.when is None and logger.isEnabledFor(event.level) for logger, event in rows)
+        for logger, level in self._always.get(kind, ()):  # noqa: SIM110 (a generator costs as much as the question)
+            if logger.isEnabledFor(level):
+                return True
+        return False
 
     def __call__(self, notice: Notice | ObserverFailed | Unpriced) -> None:
         """Log what the catalogue says about `notice`."""
@@ -81,7 +86,7 @@ class Log:
                 observer_failed("logging", error)
 
     def _write(self, logger: logging.Logger, event: Event, notice: Notice | ObserverFailed | Unpriced) -> None:
-        fields = {name: clean(value) for name, value in event.make(notice).items()}
+        fields = cleaned(event.make(notice))
         if self._content:
             fields |= {name: make(notice) for name, make in event.with_content.items()}
         if event.at_debug and logger.isEnabledFor(DEBUG):
@@ -97,11 +102,12 @@ class Log:
 def _bind(name: str) -> Any:
     """A structlog logger around the stdlib logger `name`, with processors of its own."""
     import structlog
-    from structlog.stdlib import BoundLogger, filter_by_level, render_to_log_kwargs
+    from structlog.stdlib import render_to_log_kwargs
 
+    # The level was asked before; this bound logger asks no second time.
     return structlog.wrap_logger(
-        logging.getLogger(name), processors=[filter_by_level, _merge_context, render_to_log_kwargs],
-        wrapper_class=BoundLogger, context_class=dict, cache_logger_on_first_use=False,
+        logging.getLogger(name), processors=[_merge_context, render_to_log_kwargs],
+        wrapper_class=structlog.make_filtering_bound_logger(0), context_class=dict, cache_logger_on_first_use=False,
     ).bind()
 
 
