@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from cnroute.money import Bill, Cost
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, slots=False)
 class CallStarted:
     """A call begins; told in the thread or task of the caller, a stream's when it is first read.
 
@@ -29,7 +29,7 @@ class CallStarted:
     messages: tuple[Message, ...] | None = attrs.field(default=None, repr=False)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, slots=False)
 class AttemptStarted:
     """A deployment was admitted and is about to be asked. `number` counts from 1.
 
@@ -49,7 +49,7 @@ class AttemptStarted:
     parameters: Mapping[str, float] = attrs.field(factory=dict)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, slots=False)
 class AttemptFinished:
     """An attempt ended; `attempt` says how. `decision` is what comes next: `done`, `again`, `next`, `stop`.
 
@@ -71,7 +71,7 @@ class AttemptFinished:
     response_model: str | None = None
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, slots=False)
 class AttemptSkipped:
     """A candidate was refused before anything was sent; `reason` is a failure kind, `detail` says why."""
 
@@ -84,7 +84,7 @@ class AttemptSkipped:
     metadata: Mapping[str, str]
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, slots=False)
 class CallFinished:
     """A call ended: exactly one per call. `outcome` is `ok` or a failure kind; `seconds` covers all of it.
 
@@ -119,7 +119,7 @@ class CallFinished:
         return self._plan() if callable(self._plan) else self._plan
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, slots=False)
 class BudgetOverrun:
     """A vendor charged more for an attempt than was reserved as its upper bound; the whole amount counts as spent.
 
@@ -136,7 +136,7 @@ class BudgetOverrun:
     metadata: Mapping[str, str]
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, slots=False)
 class StoreChanged:
     """A shared store went away (`degraded`, with the reason) or came back (`restored`). No call fails for it."""
 

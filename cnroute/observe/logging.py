@@ -102,19 +102,17 @@ class Log:
 def _bind(name: str) -> Any:
     """A structlog logger around the stdlib logger `name`, with processors of its own."""
     import structlog
+    from structlog.contextvars import get_contextvars
     from structlog.stdlib import render_to_log_kwargs
+
+    def merge_context(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        """Add the host's context variables; one whose name is taken comes as `context_<name>`."""
+        for key, value in get_contextvars().items():
+            event.setdefault(f"context_{key}" if key in event or key in RESERVED else key, value)
+        return event
 
     # The level was asked before; this bound logger asks no second time.
     return structlog.wrap_logger(
-        logging.getLogger(name), processors=[_merge_context, render_to_log_kwargs],
+        logging.getLogger(name), processors=[merge_context, render_to_log_kwargs],
         wrapper_class=structlog.make_filtering_bound_logger(0), context_class=dict, cache_logger_on_first_use=False,
     ).bind()
-
-
-def _merge_context(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Add the host's context variables; one whose name is taken comes as `context_<name>`."""
-    from structlog.contextvars import get_contextvars
-
-    for name, value in get_contextvars().items():
-        event.setdefault(f"context_{name}" if name in event or name in RESERVED else name, value)
-    return event

@@ -132,6 +132,14 @@ class Group:
     weights: tuple[Decimal, ...]
     _places: tuple[Place, ...] = attrs.field(default=(), init=False)
 
+    flat: bool = attrs.field(init=False)
+    """Whether every member is a place, and no place comes twice."""
+
+    @flat.default
+    def _is_flat(self) -> bool:
+        names = [member.deployment.name for member in self.members if isinstance(member, Place)]
+        return len(self.members) == len(names) == len(set(names))
+
     def places(self) -> tuple[Place, ...]:
         """Every place below, each once, as written."""
         if not self._places:

@@ -168,7 +168,8 @@ def make_walk(
     count = tokens.input_tokens(request)
     out: list[Excluded] = []
     making = _Making(request, count, most, rules, out)
-    walk = Walk(course, count, out, _in_order(course.group, making, Context(random, stream, request)))
+    steps = _ordered_steps if course.group.flat else _in_order
+    walk = Walk(course, count, out, steps(course.group, making, Context(random, stream, request)))
     walk.further(1)
     return walk
 
@@ -191,10 +192,9 @@ class _Making:
     def step(self, place: Place) -> Step | None:
         """The step of `place`; None where it is excluded."""
         name = place.deployment.name
-        if name in self._seen:
-            return self._seen[name]
-        step = self._seen[name] = self._made(place)
-        return step
+        if name not in self._seen:
+            self._seen[name] = self._made(place)
+        return self._seen[name]
 
     def _made(self, place: Place) -> Step | None:
         count = self.count if place.hooks.count_tokens is None else _counted(place, self.request, self.count)
@@ -225,6 +225,12 @@ def _ordered_steps(group: Group, making: _Making, context: Context) -> Iterator[
     if group.policy_name == "ordered":
         for member in group.members:
             yield from _member_steps(member, making, context)
+        return
+    if group.flat:
+        alone = [(index, step) for index, place in enumerate(group.places()) if (step := making.step(place)) is not None]
+        own = dict(alone)
+        for index in _order_of(group, alone, context):
+            yield own[index]
         return
     inner = [_member_steps(member, making, context) for member in group.members]
     firsts = [(index, step) for index, steps in enumerate(inner) if (step := next(iter(steps), None)) is not None]
