@@ -277,6 +277,7 @@ def test_no_race_spends_more_than_the_cap_over_redis(redis_server: Any) -> None:
 def test_ten_thousand_calls_over_redis(redis_server: Any) -> None:
     """Rows L9 and L11 at their full numbers."""
     race(threads=64, calls=157, seed=4, store=cnroute.RedisStore(redis_server.url, timeout=PATIENT))
+    redis_server.ask("FLUSHALL")
     command = [sys.executable, "-W", "error", "-m", "tests.stores.workers", redis_server.url, "4", "4000", "3000"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, cwd=ROOT, check=False)
     assert done.stdout.startswith("3000 "), done.stdout + done.stderr
