@@ -1,7 +1,7 @@
 """Local faults and bad inputs: rows L1 to L20 of the fault matrix (reliability, section 4.9).
 
 Rows whose detail has a test of its own elsewhere (`tests/values`, `tests/plugins`, `tests/flow`) appear here in one compact
-form, over a real router. L9 and L10 belong to the shared store and L11 to budgets; neither exists yet.
+form, over a real router. L9, L10 (the shared store) and L11 (budgets) stand in `tests/stores` alone.
 """
 
 from __future__ import annotations
@@ -210,15 +210,6 @@ def test_l8_a_fork_beside_calls_of_an_account(emulator: Emulator) -> None:
     """Places of `provider/model` names are the child's own too, like those of deployments."""
     emulator.script("MiniMax-Text-01", ["stream_slow:0.05"])
     program("account", emulator, 2)
-
-
-@pytest.mark.parametrize("row", ["l9-redis-cap", "l10-redis-outage", "l11-budget-race"])
-def test_rows_of_what_does_not_exist_yet(row: str) -> None:
-    """L9 and L10 need the shared store, L11 needs budgets: a router refuses both by name until they are there."""
-    setting = {"l11-budget-race": {"budgets": [object()]}}.get(row, {"store": object()})
-    with pytest.raises(cnroute.ConfigurationError):
-        router_of(first(), **setting)
-    pytest.skip("no shared store and no budgets in this version")
 
 
 # -- plugins
