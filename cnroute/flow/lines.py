@@ -2,14 +2,14 @@
 
 Rules of this file
 - Lines end at LF or CRLF and at nothing else: U+2028, U+2029 and U+0085 are text.
-- Bytes are decoded after a line is whole; a byte order mark at the very beginning is dropped; invalid UTF-8
-  becomes U+FFFD.
+- Bytes are decoded after a line is whole; a byte order mark at the beginning of a line is dropped (some servers
+  write one before each event); invalid UTF-8 becomes U+FFFD.
 - A line longer than its bound raises `LineTooLong`; the work is linear in the bytes.
 """
 
 from __future__ import annotations
 
-_BOM = b"\xef\xbb\xbf"
+_BOM = "\ufeff"
 
 
 class LineTooLong(Exception):
@@ -19,13 +19,12 @@ class LineTooLong(Exception):
 class LineSplitter:
     """Splits a stream of bytes into decoded lines without their terminators."""
 
-    __slots__ = ("_begun", "_limit", "_tail", "_tail_length")
+    __slots__ = ("_limit", "_tail", "_tail_length")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._tail: list[bytes] = []
         self._tail_length = 0
-        self._begun = False
 
     def feed(self, data: bytes) -> list[str]:
         """The lines that `data` completes."""
@@ -43,11 +42,10 @@ class LineSplitter:
     def _split(self, whole: bytes) -> list[str]:
         """Decoded together: bytes of one character never stand on both sides of a line's end."""
         text = whole.decode("utf-8", "replace")
-        if not self._begun:
-            self._begun = True
-            text = text.removeprefix("\ufeff")
         lines = text.split("\n")
         lines.pop()
+        if _BOM in text:
+            lines = [line.removeprefix(_BOM) for line in lines]
         return [line.removesuffix("\r") for line in lines] if "\r" in text else lines
 
     def flush(self) -> str | None:

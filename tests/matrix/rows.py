@@ -255,7 +255,7 @@ row(118, "chunk size not hexadecimal, negative, 200 KiB", "bad_chunk_size negati
     "protocol_error connection_lost", "ok", "unknown", "C", ways=PLAIN)  # fmt: skip
 row(119, "chunk size 2^48", "huge_chunk_size", "connection_lost response_too_large", "ok", "unknown", "C", ways=PLAIN,
     alone=True, flat=True)  # fmt: skip
-row(120, "20,000 trailer lines", "many_trailers", "ok protocol_error", None, "billed", "R/C")
+row(120, "20,000 trailer lines", "many_trailers", "ok protocol_error", None, "billed", "R/C", alone=True)
 row(121, "gzip, deflate, not asked for", "gzip deflate", "ok", None, "billed", "R")
 row(122, "labelled gzip, is plain", "gzip_lie", "decode_error bad_response", "ok", "unknown", "R/C")
 row(123, "gzip cut in half", "gzip_cut", "bad_response decode_error connection_lost", "ok", "unknown", "R/C", ways=PLAIN)

@@ -404,24 +404,23 @@ FAILING = {"close": "connection_lost", "html_200": "bad_response", "hang": "firs
 BROKEN = {"stream_fin_first": "connection_lost", "stream_empty": "bad_response"}
 
 
-@pytest.mark.parametrize("number", [200, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("number", [100, pytest.param(10_000, marks=pytest.mark.slow)])
 def test_l20_failing_for_a_long_time(emulator: Emulator, number: int) -> None:
     """Rows 1, 18, 20 (with a short limit), 82 and 137, again and again: no descriptor, no thread, no memory stays."""
     nobody = Emulator().start()
     nobody.close()
-    deployments = [
-        first(emulator, timeouts=cnroute.Timeouts(first_byte=0.02 if number > 1000 else 0.1)),
-        first(nobody, name="nobody"),
-    ]
+    short = cnroute.Timeouts(first_byte=0.02 if number > 1000 else 0.1)
+    # The fault is the model's: a request that arrives after its call has given up takes nobody else's fault.
+    deployments = [first(emulator, name=fault, model=f"yi-large!{fault}", timeouts=short) for fault in (*FAILING, *BROKEN)]
+    deployments.append(first(nobody, name="nobody"))
     with router_of(*deployments, breaker=None, retries=cnroute.Retries(max_attempts=1)) as router:
         _fail(router, emulator, 25)
         threads, open_before, resident = threading.active_count(), len(sockets()), _resident()
         for _ in range(number // 50):
             _fail(router, emulator, 50)
-        emulator.reset()
         assert_at_rest(router, emulator)
         assert settled(lambda: threading.active_count() <= threads + 1)
-        assert len(sockets()) <= open_before + 2
+        assert len(sockets()) <= open_before + 2 * len(deployments)
         assert number < 1000 or _resident() - resident < 5 * 2**20
 
 
@@ -430,15 +429,14 @@ def _fail(router: cnroute.Router, emulator: Emulator, number: int) -> None:
     faults = [*FAILING.items(), *BROKEN.items()]
     for turn in range(number):
         fault, kind = faults[turn % len(faults)]
-        emulator.reset()
-        emulator.script("yi-large", [fault] * 2)  # the second for a resend on a kept connection
         with pytest.raises(cnroute.CallError) as caught:
             if fault in BROKEN:
-                list(router.stream(prompt(), model="first"))
+                list(router.stream(prompt(), model=fault))
             else:
-                router.chat(prompt(), model="first")
+                router.chat(prompt(), model=fault)
         # With the shortest limit a busy machine may be late with any answer.
         assert caught.value.kind in (kind, "first_byte_timeout")
         if turn % len(faults) == 0:
+            emulator.reset()
             with pytest.raises(cnroute.ConnectionFailedError):
                 router.chat(prompt(), model="nobody")
