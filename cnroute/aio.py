@@ -57,8 +57,10 @@ class AsyncRouter(BaseRouter):
             return await run(flow, driver)
         finally:
             flow.close()
-            await driver.give_back()
-            self._engine.leave(scope)
+            try:
+                await driver.give_back()
+            finally:
+                self._engine.leave(scope)
 
     @with_call_arguments
     def stream(self, messages: Messages, *, model: str, **arguments: Unpack[CallArguments]) -> AsyncChatStream:
@@ -122,11 +124,12 @@ class AsyncDriver:
     async def give_back(self) -> None:
         """Close the open stream and end the lease."""
         stream = self._scope.take_stream()
-        if stream is not None:
-            closing = stream.close()
+        try:
+            closing = stream.close() if stream is not None else None
             if closing is not None:
                 await closing
-        self._scope.give_back()
+        finally:  # a second cancel may come while the stream is being closed
+            self._scope.give_back()
 
     async def _begin(self, deadline: Deadline) -> None:
         await self.give_back()
@@ -314,6 +317,7 @@ class AsyncChatStream(StreamCore):
                     return
                 if effect is not None:
                     await self._perform(effect)
+            await self._leave()
         except BaseException:
             await self._abandon()
             raise
@@ -355,8 +359,18 @@ class AsyncChatStream(StreamCore):
     async def _abandon(self) -> None:
         if not self._over:
             self._break_off()
+            await self._leave()
+
+    async def _leave(self) -> None:
+        try:
             await self._driver.give_back()
+        finally:
             self._give_back()
+
+    def _end(self) -> None:
+        """Note that the flow has ended. `_pump` gives everything back: closing a stream may have to be awaited."""
+        self._collect()
+        self._over = True
 
     async def __aenter__(self) -> Self:
         return self

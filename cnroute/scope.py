@@ -57,13 +57,26 @@ class Scope:
         return stream
 
     def give_back(self) -> None:
-        """Close the open stream and end the lease. May be called any number of times."""
-        if self.stream is not None:
-            stream = self.take_stream()
-            if stream is not None:
-                stream.close()
-        if self._lease is not None:
-            self.end_lease()
+        """Close the open stream and end the lease. May be called any number of times.
+
+        Nobody can await an asynchronous stream's `close` here: its deadline is cancelled, and that frees the socket.
+        """
+        try:
+            stream = self.take_stream() if self.stream is not None else None
+            closing = stream.close() if stream is not None else None
+            if closing is not None:
+                closing.close()
+                self.cancel_deadline()
+        finally:
+            if self._lease is not None:
+                self.end_lease()
+
+    def cancel_deadline(self) -> None:
+        """Wake whoever waits for the wire, and let an asynchronous transport free what it holds."""
+        with self._lock:
+            deadline = self._deadline
+        if deadline is not None:
+            deadline.cancel()
 
     def end_lease(self) -> None:
         """End the lease, if the flow has not done so with its outcome."""
@@ -76,9 +89,7 @@ class Scope:
         with self._lock:
             if self._reason is None:
                 self._reason = Failure(kind, "the call was cancelled", billing="none")
-            deadline = self._deadline
-        if deadline is not None:
-            deadline.cancel()
+        self.cancel_deadline()
 
     @property
     def cancelled(self) -> bool:

@@ -34,7 +34,9 @@ class ByteStream(Protocol):
 
 
 class Transport(Protocol):
-    """Sends requests. One with `is_async = True` has the same methods as coroutines, for `AsyncRouter` only.
+    """Sends requests. One with `is_async = True` has the same methods as coroutines, for `AsyncRouter` only;
+    its streams have `read` and `close` as coroutines, and a stream is freed too when its deadline is cancelled, since a
+    stream that is collected cannot be awaited any more.
 
     `bind(deployment)`, where it exists, is called once per deployment and returns the transport to use for it. A
     transport sets `deadline.begun` to False at its first step, to True before it writes a request, and
