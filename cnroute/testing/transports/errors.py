@@ -70,7 +70,7 @@ class ErrorChecks(TransportBase):
     @check(ERROR)
     def test_what_is_no_http_is_a_protocol_error(self) -> None:
         """Another protocol, random bytes, a status that is no number."""
-        for data in (b"SSH-2.0-OpenSSH_9.6\r\n", bytes(range(128, 256)) + b"\r\n\r\n", b"HTTP/1.1 abc OK\r\n\r\n"):
+        for data in (b"SSH-2.0-OpenSSH_9.6\r\n\r\n", bytes(range(128, 256)) + b"\r\n\r\n", b"HTTP/1.1 abc OK\r\n\r\n"):
             with self.wire([request, send(data), fin]) as wire:
                 same("its billing", "unknown", wire.failure(wire.send, K.PROTOCOL_ERROR).billing, change=PAID)
 
