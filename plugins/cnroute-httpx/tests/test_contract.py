@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import httpx
+import pytest
 from cnroute_httpx import HttpxTransport
 
 from cnroute.testing import TransportContract
@@ -12,6 +13,7 @@ class TestHttpx2(TransportContract):
     transport = "httpx"
 
 
+@pytest.mark.slow
 class TestHttpx(TransportContract):
     def make_transport(self) -> HttpxTransport:
         return HttpxTransport(library=httpx)
