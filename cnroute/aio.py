@@ -12,7 +12,7 @@ import functools
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping
-from typing import Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from cnroute.arguments import CallArguments, Messages, with_call_arguments
 from cnroute.chat import ChatCompletion
@@ -25,9 +25,11 @@ from cnroute.flow.running import Call
 from cnroute.router import BaseRouter, StreamCore
 from cnroute.routing.deadline import Deadline
 from cnroute.routing.health import Lease, Refusal
-from cnroute.routing.limits import Claimed
 from cnroute.scope import Scope, transport_error
 from cnroute.transports.threaded import Threads
+
+if TYPE_CHECKING:
+    from cnroute.routing.limits import Claimed
 
 _MOST_THREADS = 256
 # Seconds between two looks of a consumer whose stream is being cancelled by somebody else.
@@ -73,7 +75,8 @@ class AsyncRouter(BaseRouter):
             closing = self._engine.transport.close()
             if closing is not None:
                 await closing
-            if self._engine.binding.store.remote:
+            store = self._engine.binding.store
+            if store is not None and store.remote:
                 await self._threads.run(self._engine.flush)
             self._threads.close()
 

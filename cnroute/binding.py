@@ -12,7 +12,7 @@ import random as random_module
 import time
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -24,11 +24,12 @@ from cnroute.plugins import PluginHost
 from cnroute.routing.deadline import Clock
 from cnroute.routing.fallback import table_for
 from cnroute.routing.health import Health
-from cnroute.routing.limits import Guard, checked_budgets
 from cnroute.routing.plan import Clocked, Course, Group, Place
 from cnroute.routing.policies import POLICIES, Policy, weights_of
 from cnroute.settings import Breaker, Limits, Retries, Timeouts, nearest
-from cnroute.stores.memory import MemoryStore
+
+if TYPE_CHECKING:
+    from cnroute.routing.limits import Guard
 
 _SETTING_KINDS: Mapping[str, type] = {
     "timeouts": Timeouts, "limits": Limits, "retries": Retries, "breaker": Breaker, "exchange": Mapping,
@@ -85,7 +86,8 @@ class Binding:
         self.made: dict[str, Course] = {}
         """Courses of names that were called and stand in no setting."""
         self._place_all(deployments)
-        self.store: Any = self._try("store", self._make_store) or MemoryStore()
+        self.store: Any = self._try("store", self._given_store)
+        """Where accounts live; None where there are none."""
         self.guard: Guard | None = self._try("budgets", self._make_guard)
         self._course_all(routes)
         self._try("policy", self._check_policy)
@@ -117,23 +119,30 @@ class Binding:
             self._problems.append(Problem("clock", "needs monotonic(), time() and sleep(seconds)"))
             self.settings.clock = time
 
-    def _make_store(self) -> Any:
-        """The store: the one that is given, that of before a reload, or a new one in memory."""
+    def _given_store(self) -> Any:
+        """The store of before a reload if it is the same, else the one that is given, if any."""
         given, before = self.settings.store, self._before
         if before is not None and before.settings.store == given:
             return before.store
-        if given is None:
-            return MemoryStore()
-        if not (callable(getattr(given, "take", None)) and callable(getattr(given, "give_back", None))):
+        if given is not None and not (callable(getattr(given, "take", None)) and callable(getattr(given, "give_back", None))):
             raise ConfigurationError(f"must be a MemoryStore or RedisStore, not a {type(given).__name__}")
         return given
 
     def _make_guard(self) -> Guard | None:
         """Budgets, rate limits and a shared store, where there are any."""
-        budgets = checked_budgets(self.settings.budgets, self.currency, self._rates)
         limited = [*(place.deployment for place in self.places.values()), *self.settings.accounts.values()]
-        if not budgets and not self.store.remote and all(each.rate_limit is None for each in limited):
+        shared = self.store is not None and self.store.remote
+        needed = shared or any(each.rate_limit is not None for each in limited)
+        if self.settings.budgets in ((), []) and not needed:
             return None
+        from cnroute.routing.limits import Guard, checked_budgets
+        from cnroute.stores.memory import MemoryStore
+
+        budgets = checked_budgets(self.settings.budgets, self.currency, self._rates)
+        self.settings.budgets = tuple(budget for budget, _ in budgets)  # a reload reads them again
+        if not budgets and not needed:
+            return None
+        self.store = MemoryStore() if self.store is None else self.store
         return Guard(budgets, self.store, self.clock)
 
     def _make_transport(self, asynchronous: bool) -> Any:

@@ -75,12 +75,14 @@ class Engine:
 
     def _listen(self) -> None:
         """Hear when a shared store goes away and comes back."""
-        if self.binding.store.remote:
-            self.binding.store.listen(self)
+        store = self.binding.store
+        if store is not None and store.remote:
+            store.listen(self)
 
     def flush(self) -> None:
         """Say to the store what is still to be said. A shared one may wait for half a second."""
-        self.binding.store.close()
+        if self.binding.store is not None:
+            self.binding.store.close()
 
     def _say_unpriced(self) -> None:
         """Deployments that no call can go to under a budget are named once, before anybody wonders."""
@@ -256,7 +258,8 @@ class Engine:
             place.health.forked()
             if place.deployment.api_key is not None:
                 place.deployment.api_key.forked()
-        self.binding.store.forked()
+        if self.binding.store is not None:
+            self.binding.store.forked()
 
 
 def _call_id(given: Mapping[str, Any]) -> str:

@@ -14,13 +14,17 @@ flow moves on or ends in any way.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import attrs
 
 from cnroute.events import Delta
 from cnroute.http import HttpRequest
 from cnroute.routing.deadline import Deadline
-from cnroute.routing.limits import Claimed
 from cnroute.routing.plan import Place
+
+if TYPE_CHECKING:
+    from cnroute.routing.limits import Claimed
 
 
 @attrs.define(eq=False)

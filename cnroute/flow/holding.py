@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from cnroute.accounts import Hold
+from typing import TYPE_CHECKING
+
 from cnroute.chat import Usage
 from cnroute.failures import Failure, FailureKind
 from cnroute.flow.announce import budget_overrun
@@ -11,8 +12,11 @@ from cnroute.flow.build import CannotBuild
 from cnroute.flow.running import Call
 from cnroute.money import ZERO, Cost
 from cnroute.routing import tokens
-from cnroute.routing.limits import Claimed
 from cnroute.routing.walk import Step
+
+if TYPE_CHECKING:
+    from cnroute.accounts import Hold
+    from cnroute.routing.limits import Claimed
 
 K = FailureKind
 

@@ -18,8 +18,8 @@ import attrs
 from cnroute.errors import CallError, NoCandidateError, error_for
 from cnroute.failures import Failure, FailureKind
 from cnroute.flow.running import Call
+from cnroute.routing.fallback import PRICE_UNKNOWN
 from cnroute.routing.health import Refusal
-from cnroute.routing.limits import PRICE_UNKNOWN
 from cnroute.routing.walk import Step
 
 K = FailureKind

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
@@ -12,9 +12,11 @@ from cnroute.chat import ChatRequest
 from cnroute.failures import Attempt
 from cnroute.notices import Notice
 from cnroute.routing.deadline import Clock
-from cnroute.routing.limits import Guard
 from cnroute.routing.plan import Place
 from cnroute.routing.walk import Walk
+
+if TYPE_CHECKING:
+    from cnroute.routing.limits import Guard
 
 
 class Audience(Protocol):

@@ -11,7 +11,6 @@ from __future__ import annotations
 import datetime
 import math
 import re
-import zoneinfo
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
@@ -127,6 +126,8 @@ def _checked_by(by: object) -> None:
 def _zone(name: object) -> datetime.tzinfo:
     if not isinstance(name, str):
         raise ConfigurationError(f"tz must be the name of a time zone, not a {type(name).__name__}", "tz")
+    import zoneinfo
+
     try:
         return zoneinfo.ZoneInfo(name)
     except (ValueError, OSError, zoneinfo.ZoneInfoNotFoundError):

@@ -14,6 +14,8 @@ from cnroute.errors import ConfigurationError
 from cnroute.failures import FailureKind
 
 K = FailureKind
+# The rule by which plans leave out what a budget cannot cover.
+PRICE_UNKNOWN = "price unknown"
 Again = Literal["no", "once", "if_last"]
 Next = Literal["no", "yes", "larger", "listed"]
 

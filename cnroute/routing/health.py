@@ -18,16 +18,18 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from cnroute.accounts import Account, Desk, Hold, Lesson
 from cnroute.failures import Billing, FailureKind
 from cnroute.money import EXACT, Cost
 from cnroute.routing.deadline import Clock, Deadline
 from cnroute.routing.fallback import Rule
 from cnroute.settings import Breaker, Limits
+
+if TYPE_CHECKING:
+    from cnroute.accounts import Account, Desk, Hold, Lesson
 
 # Decaying averages forget half of what they know after about 14 calls.
 _WEIGHT = 0.05
@@ -202,8 +204,9 @@ class Health:
 
     def desk(self, account: Account) -> Desk | None:
         """The breaker as processes share it; None where it is switched off."""
-        breaker = self._breaker
-        return None if breaker is None else Desk(account, **attrs.asdict(breaker))
+        from cnroute.accounts import Desk
+
+        return None if self._breaker is None else Desk(account, **attrs.asdict(self._breaker))
 
     def adopt(self, state: Mapping[str, Any]) -> None:
         """Take over what a shared breaker shows: plans, and this process when it is left alone, go by it."""
@@ -452,6 +455,8 @@ class Health:
 
 
 def _lesson(outcome: Outcome) -> Lesson:
+    from cnroute.accounts import Lesson
+
     rule = outcome.rule
     if rule is None:
         return Lesson(good=True)

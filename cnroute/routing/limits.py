@@ -19,12 +19,11 @@ from cnroute.errors import ConfigurationError, Problem
 from cnroute.money import EXACT, ZERO, plain
 from cnroute.routing.budget import Budget
 from cnroute.routing.deadline import Clock
+from cnroute.routing.fallback import PRICE_UNKNOWN
 from cnroute.routing.health import Lease, Refusal
 
 if TYPE_CHECKING:
     from cnroute.routing.plan import Place
-
-PRICE_UNKNOWN = "price unknown"
 
 
 @attrs.define(eq=False)

@@ -626,3 +626,16 @@ def test_values_compare_and_pickle() -> None:
 
     budget = cnroute.Budget("5", per="hour", by="metadata:tenant")
     assert pickle.loads(pickle.dumps(budget)) == budget == attrs.evolve(budget)
+
+
+@pytest.mark.parametrize("budgets", [(), [], iter(())])
+def test_a_router_without_budgets_loads_nothing_of_them(budgets: Any) -> None:
+    """No guard, no store; and any iterable of budgets will do, also over a reload."""
+    toy_ = toy.Toy([toy.answer()], budgets=budgets)
+    assert toy_.router._engine.binding.guard is toy_.router._engine.binding.store is None
+    other = toy.Toy([toy.answer()], budgets=(each for each in [cnroute.Budget("1000000")]), deployments=[paid()])
+    for _ in range(2):
+        assert len(other.router.health()["a"]["budgets"]) == 1
+        document = config()
+        del document["router"]["budgets"]
+        other.router.reload(document)
