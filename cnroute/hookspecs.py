@@ -47,7 +47,8 @@ def build_request(request: ChatRequest, deployment: Deployment, stream: bool) ->
 
     Every parameter of `request` that is not None is sent, mapped, or refused with
     `UnsupportedRequestError(parameter, reason)`; nothing is dropped silently. A value moved to the nearest legal
-    one is named in `HttpRequest.adjusted`. The URL stays on the origin of `deployment.base_url`; the key goes
+    one is named in `HttpRequest.adjusted`. `request.extra` is merged into the body; model, stream and messages are
+    not its to set. The URL stays on the origin of `deployment.base_url`; the key goes
     into a header only.
     """
 

@@ -102,7 +102,6 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("never asks for a stream", D, "dashscope/request.py", '| ({"incremental_output": True} if stream else {})', "", (REQUEST, STREAM, SAME)),
     Mutant("asks for a stream always", V2, "minimax/v2/request.py", 'body["stream"] = stream', 'body["stream"] = True', (ASKED, REQUEST)),
     Mutant("extra lost in streams", LEGACY, "minimax/legacy.py", "    return posted(group", '    request = request.with_values({"extra": {}}) if stream else request\n    return posted(group', (EXTRA,)),
-    Mutant("extra may set the model", V2, "minimax/base.py", '_OWN_FIELDS = ("model", "stream", "messages")', '_OWN_FIELDS = ("stream", "messages")', (EXTRA,)),
     Mutant("extra replaces objects", D, "dashscope/request.py", "merged(body, _allowed(request.extra))", "{**body, **_allowed(request.extra)}", (REQUEST, STREAM)),
     # -- answers
     Mutant("usage ignored", D, "dashscope/reply.py", 'usage=usage_of(body.get("usage"))', "usage=None", (USAGE, SAME)),

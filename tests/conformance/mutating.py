@@ -25,7 +25,7 @@ from cnroute.testing.contract.running import run
 from tests.conformance import test_built_ins
 from tests.conformance.mutants import MUTANTS, Mutant
 
-_PROVIDERS = Path(cnroute.providers.__file__).parent
+PROVIDERS = Path(cnroute.providers.__file__).parent
 _HOMES = {"dashscope": "dashscope", "minimax-v2": "minimax.v2", "minimax-pro": "minimax.pro", "minimax-legacy": "minimax.legacy"}
 _CONTRACTS: dict[str, type[ProviderContract]] = {
     contract.provider: contract for contract in vars(test_built_ins).values()
@@ -58,7 +58,7 @@ def planted(provider: str, patch: Callable[[Path], None], **fields: Any) -> Iter
     with TemporaryDirectory() as folder:
         family = _HOMES[provider].partition(".")[0]
         target = Path(folder) / name
-        shutil.copytree(_PROVIDERS / family, target / family, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(PROVIDERS / family, target / family, ignore=shutil.ignore_patterns("__pycache__"))
         (target / "__init__.py").touch()
         patch(target)
         for file in target.rglob("*.py"):
@@ -86,7 +86,7 @@ def some_samples(provider: str) -> list[Any]:
 
 def fits(mutant: Mutant) -> bool:
     """Whether the patch can still be applied: its old text stands in the provider once."""
-    return (_PROVIDERS / mutant.file).read_text("utf-8").count(mutant.old) == 1
+    return (PROVIDERS / mutant.file).read_text("utf-8").count(mutant.old) == 1
 
 
 def apply(mutant: Mutant, target: Path) -> None:

@@ -9,7 +9,7 @@ from tests.conformance.wire_samples import samples
 class TestDashScope(ProviderContract):
     provider = "dashscope"
     model = "qwen-plus"
-    options = {"workspace": "ws-conformance"}
+    options = {"workspace": "ws-conformance", "data_inspection": "enable"}
     samples = samples("dashscope")
     supports_tools = True
     supports_reasoning = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.conformance import mechanical
 from tests.conformance.mutants import MUTANTS, Mutant
 from tests.conformance.mutating import fits, put_to_the_kit
 
@@ -48,3 +49,19 @@ def test_the_list_is_long_and_of_both_families() -> None:
     assert min(len([each for each in MUTANTS if each.file.startswith(family)]) for family in ("dashscope", "minimax")) >= 15
     assert [mutant.name for mutant in MUTANTS if not fits(mutant)] == [], "a provider has changed under these patches"
     assert set(FEW) <= {mutant.name for mutant in MUTANTS}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("number", range(len(mechanical.MUTANTS)))
+def test_a_mechanical_mutant_is_caught_or_has_a_reason(number: int) -> None:
+    """Drawn by mutmut's own operators: what survives is listed with the reason, and does survive."""
+    mutant = mechanical.MUTANTS[number]
+    assert (mechanical.caught_by(mutant) is None) == ("survives" in mutant)
+
+
+def test_the_mechanical_mutants_still_fit() -> None:
+    """Fifty of them, each with an old text that stands in its file once; a third may survive at most."""
+    assert len(mechanical.MUTANTS) == 50
+    assert [mutant for mutant in mechanical.MUTANTS if not mechanical.fits(mutant)] == []
+    assert len([mutant for mutant in mechanical.MUTANTS if "survives" in mutant]) <= 16

@@ -590,7 +590,7 @@ class RequestChecks(ContractBase):
 
     @check(groups.REQUEST)
     def test_extra_reaches_the_wire(self) -> None:
-        """Raw fields of `extra` are in the body; model, stream and messages are not theirs to set."""
+        """Raw fields of `extra` are in the body; fields that are the call's own are refused by name, if at all."""
         subject = self.subject()
         for stream in self._streams():
             built = subject.build(HELLO, stream, extra={subject.name: {"kit_probe": {"deep": ["kit-extra"]}}})
@@ -602,22 +602,16 @@ class RequestChecks(ContractBase):
                 got=built.json or built.what(),
                 change="merge request.extra into the body: wire.merged(body, request.extra)",
             )
-            usual = subject.build(HELLO, stream)
-            for name, value in (
-                ("model", "kit-other-model"),
-                ("stream", not stream),
-                ("messages", [{"role": "user", "content": "kit-other"}]),
-            ):
-                taken = subject.build(HELLO, stream, extra={subject.name: {name: value}})
+            for name in ("model", "stream", "messages"):
+                taken = subject.build(HELLO, stream, extra={subject.name: {name: "kit-other"}})
                 _check_refusal(Probe("extra", None, None), taken, f"extra with {name}")
-                own = usual.json.get(name) if isinstance(usual.json, dict) else None
-                if taken.made is not None and own is not None:
-                    same(
-                        f"extra does not replace {name}",
-                        own,
-                        taken.json.get(name),
-                        change=f"raise UnsupportedRequestError('extra', reason) for {name}, or set it after merging",
-                    )
+
+    @check(groups.REQUEST)
+    def test_an_odd_conversation_is_sent_or_refused_by_name(self) -> None:
+        """Results without calls, the assistant first or alone, an empty text: a request, or a refusal of `messages`."""
+        for name, messages in CONVERSATIONS.items():
+            for stream in self._streams():
+                _check_refusal(Probe("messages", None, None), self.subject().build(messages, stream), name)
 
 
 # -- what is sent ----------------------------------------------------------------------------------------
@@ -652,6 +646,14 @@ SHAPES: dict[str, list[dict[str, Any]]] = {
 }
 # What every vendor can take: a provider that refuses it would be of no use.
 _ALWAYS = ("one message", "a system message first", "several turns", "blanks and line ends around the text")
+
+CONVERSATIONS: dict[str, list[dict[str, Any]]] = {
+    "a result without its call": [_user("one"), {"role": "tool", "tool_call_id": "kit-call", "content": "two"}],
+    "the assistant first": [{"role": "assistant", "content": "one"}, _user("two")],
+    "the assistant alone": [{"role": "assistant", "content": "one"}],
+    "an empty text": [_user("one"), {"role": "assistant", "content": ""}, _user("two")],
+    "an empty last text": [_user("one"), _user("")],
+}
 
 ROLES: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
     "user or assistant": (
