@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import json
 import os
 import select
@@ -103,6 +104,8 @@ class Run:
     resting: Usage = attrs.field(factory=Usage.now)
     closed: Usage = attrs.field(factory=Usage.now)
     most_in_flight: int = 0
+    opened: dict[str, list[float]] = attrs.field(factory=lambda: collections.defaultdict(list))
+    """Per vendor: when in the storm its breaker opened, closed, opened ..."""
     open_at_rest: tuple[int, int] = (0, 0)
     open_closed: int = 0
     states: dict[str, Any] = attrs.field(factory=dict)
@@ -330,7 +333,11 @@ def _storm(world: World, kind: Variant, threads: int, seconds: float) -> None:
     begun = time.monotonic()
     crew = Crew(world.router, run.tasks, threads, seconds)
     while crew.working():
-        run.most_in_flight = max(run.most_in_flight, *(state["in_flight"] for state in world.router.health().values()))
+        states, now = world.router.health(), time.monotonic()
+        run.most_in_flight = max(run.most_in_flight, *(state["in_flight"] for state in states.values()))
+        for name, state in states.items():
+            if (state["breaker"] != "closed") != (len(run.opened[name]) % 2 == 1):
+                run.opened[name].append(now - begun)
         if acts and len(crew.results) >= acts[0][0] * len(run.tasks):
             acts.pop(0)[1](world)
         run.books.look(world.router)

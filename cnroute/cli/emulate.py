@@ -18,8 +18,11 @@ from cnroute.cli.output import print_json, with_output_options
 @click.option("--seed", type=int, default=0, show_default=True, help="Changes wording and chance.")
 @click.option("--weights", metavar="JSON", help='Faults by chance: {"ok": 9, "http_503": 1}, flat or by provider.')
 @click.option("--pace", type=float, default=0.0, show_default=True, help="Seconds between the events of a stream.")
+@click.option("--latency", type=float, default=0.0, show_default=True, help="Seconds before every answer, good or bad.")
 @with_output_options
-def emulate(host: str, port: int, seed: int, weights: str | None, pace: float, as_json: bool, no_color: bool) -> None:
+def emulate(
+    host: str, port: int, seed: int, weights: str | None, pace: float, latency: float, as_json: bool, no_color: bool
+) -> None:
     """Run a local server that speaks the dialects of all built-in providers, with every fault on demand.
 
     The first line on stderr is its address; with --json stdout gets one line with the base URLs. SIGTERM or Ctrl-C ends it.
@@ -30,7 +33,7 @@ def emulate(host: str, port: int, seed: int, weights: str | None, pace: float, a
 
     chances = None if weights is None else _weights(weights)
     try:
-        emulator = Emulator(host=host, port=port, seed=seed, weights=chances, pace=pace).start()
+        emulator = Emulator(host=host, port=port, seed=seed, weights=chances, pace=pace, latency=latency).start()
     except (ValueError, OSError) as problem:
         raise click.UsageError(str(problem)) from None
     stop = threading.Event()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import re
 import select
@@ -60,6 +61,7 @@ class Site:
     choices: Choices
     connections: Connections
     allowances: Allowances
+    latency: float = 0.0
     log: Log = field(default_factory=Log)
     closed: bool = False
 
@@ -69,19 +71,19 @@ class Emulator:
 
     A fault is chosen by the suffix of the model name (``"yi-large!http_503"``), else by ``script``, else by ``weights``.
     ``api_key``: the only accepted key; without it every key but ``"wrong-key"`` is. ``pace``: seconds between the events of
-    a stream. ``limits``: what models allow in a minute, as in ``{"yi-large": {"requests": 60, "tokens": 100_000}}``, counted
-    on ``clock``. Use it as a context manager; after ``close()`` no thread and no socket is left.
+    a stream. ``latency``: seconds before every answer, good or bad. ``limits``: what models allow in a minute, as in
+    ``{"yi-large": {"requests": 60, "tokens": 100_000}}``, counted on ``clock``. Use it as a context manager; after ``close()`` no thread and no socket is left.
     """
 
     def __init__(self, *, host: str = "127.0.0.1", port: int = 0, seed: int = 0, api_key: str | None = None,
                  weights: Weights | None = None, pace: float = 0.0, limits: Mapping[str, Mapping[str, Any]] | None = None,
-                 clock: Callable[[], float] = time.monotonic) -> None:  # fmt: skip
+                 clock: Callable[[], float] = time.monotonic, latency: float = 0.0) -> None:  # fmt: skip
         if host not in HOSTS:
             raise ValueError(f"the emulator listens on loopback only (127.0.0.1 or ::1), not on {host!r}")
         self.host = HOSTS[host]
         self.seed = seed
         self.port = port
-        self._site = Site(seed, api_key, pace, Choices(seed, weights, BASES), Connections(), Allowances(limits, clock))
+        self._site = Site(seed, api_key, pace, Choices(seed, weights, BASES), Connections(), Allowances(limits, clock), latency)
         self._listener: socket.socket | None = None
         self._acceptor: threading.Thread | None = None
 
@@ -313,7 +315,8 @@ class Connection:
             entry.fault = "refused"
             return _refused(scene, refusal)
         entry.fault = str(chosen)
-        return play(chosen, scene)
+        steps = play(chosen, scene)
+        return itertools.chain([Pause(self.site.latency)], steps) if self.site.latency else steps
 
     def _admit(self, scene: Scene, body: object) -> Chosen:
         dialect = scene.dialect
@@ -501,7 +504,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _options(argv)
     try:
         emulator = Emulator(host=options.host, port=options.port, seed=options.seed, api_key=options.api_key,
-                            weights=options.weights, pace=options.pace).start()  # fmt: skip
+                            weights=options.weights, pace=options.pace, latency=options.latency).start()  # fmt: skip
     except (ValueError, OSError) as problem:
         print(f"cnroute emulate: {problem}", file=sys.stderr)
         return 2
@@ -523,4 +526,5 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--api-key", default=None, help="the only accepted key; any key but wrong-key unless given")
     parser.add_argument("--weights", type=json.loads, default=None, help='JSON: {"ok": 9, "http_503": 1}, flat or by provider')
     parser.add_argument("--pace", type=float, default=0.0, help="seconds between the events of a stream")
+    parser.add_argument("--latency", type=float, default=0.0, help="seconds before every answer, good or bad")
     return parser.parse_args(argv)

@@ -175,6 +175,13 @@ def test_flat_weights_hold_for_all() -> None:
         assert [client.ask(running, provider).status for provider in client.PROVIDERS] == [529] * 4
 
 
+def test_latency_comes_before_every_answer() -> None:
+    """Good or bad, a refusal by the vendor's own rules excepted."""
+    with Emulator(latency=0.1) as running:
+        for fault in ("", "http_500", "close"):
+            assert client.ask(running, "dashscope", fault=fault).seconds >= 0.1
+
+
 def test_pace_spreads_the_events() -> None:
     with Emulator(pace=0.01) as running:
         outcome = client.ask(running, "minimax-v2", stream=True)

@@ -36,7 +36,7 @@ def test_a_key_in_any_log_fails_the_session(tmp_path: Path) -> None:
     code, told = session(str(leak), "-p", "no:randomly")
     assert code == 1
     assert "canaries: 2 records at DEBUG, 1 tests with hits" in told
-    assert "test_leak.py::test_leak: key of the kit in urllib3" in told
+    assert "test_leak: key of the kit in urllib3" in told
 
 
 @pytest.mark.slow
