@@ -72,7 +72,8 @@ class Emulator:
     A fault is chosen by the suffix of the model name (``"yi-large!http_503"``), else by ``script``, else by ``weights``.
     ``api_key``: the only accepted key; without it every key but ``"wrong-key"`` is. ``pace``: seconds between the events of
     a stream. ``latency``: seconds before every answer, good or bad. ``limits``: what models allow in a minute, as in
-    ``{"yi-large": {"requests": 60, "tokens": 100_000}}``, counted on ``clock``. Use it as a context manager; after ``close()`` no thread and no socket is left.
+    ``{"yi-large": {"requests": 60, "tokens": 100_000}}``, counted on ``clock``. Use it as a context manager; after
+    ``close()`` no thread and no socket is left.
     """
 
     def __init__(self, *, host: str = "127.0.0.1", port: int = 0, seed: int = 0, api_key: str | None = None,
