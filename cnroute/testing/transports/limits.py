@@ -193,17 +193,23 @@ class SizeChecks(TransportBase):
     @check(SIZE)
     def test_an_answer_longer_than_the_limit_is_a_failure(self) -> None:
         """`response_too_large` at max_response_bytes, whatever the head promises."""
-        for script in ([request, send(head(f"Content-Length: {2**30}")), forever(LONG)], [request, send(head()), forever(LONG)]):
-            with self.wire(script, limits={"max_response_bytes": 2**20}) as wire:
-                wire.failure(wire.send, K.RESPONSE_TOO_LARGE)
-                wire.peers_gone("what is too long is not read on")
+        promised = [request, send(head(f"Content-Length: {2**30}")), forever(LONG)]
+        self._too_long(
+            promised, [request, send(head()), forever(LONG)], [request, send(good(LONG + b"!"))], limit="max_response_bytes"
+        )
 
     @check(SIZE)
     def test_a_stream_longer_than_the_limit_is_a_failure(self) -> None:
         """`response_too_large` at max_stream_bytes."""
-        with self.wire([request, send(head()), forever(LONG)], limits={"max_stream_bytes": 2**20}) as wire:
-            wire.failure(wire.read, K.RESPONSE_TOO_LARGE)
-            wire.peers_gone("what is too long is not read on")
+        self._too_long([request, send(head()), forever(LONG)], [request, send(chunked(LONG, b"!"))], limit="max_stream_bytes")
+
+    def _too_long(self, *scripts: list[Action], limit: str) -> None:
+        __tracebackhide__ = True
+        for script in scripts:
+            with self.wire(script, limits={limit: len(LONG)}) as wire:
+                wire.failure(wire.send if limit == "max_response_bytes" else wire.read, K.RESPONSE_TOO_LARGE)
+                if len(script) > 2:
+                    wire.peers_gone("what is too long is not read on")
 
     @check(SIZE)
     def test_a_bomb_stays_small(self) -> None:

@@ -73,7 +73,7 @@ class PlaceChecks(TransportBase):
     def test_no_connection_is_opened_beyond_the_limit(self) -> None:
         """At no time does the server see more than max_connections of them."""
         with self.wire(places=PLACES) as wire:
-            streams = [wire.open(b"x") for _ in range(PLACES)]
+            streams = [wire.open(b"x", pool=1 + self.slack) for _ in range(PLACES)]
             same("one connection for each exchange", PLACES, wire.server.open, change="open no connection ahead of need")
             for stream in streams:
                 stream.rest()
