@@ -15,7 +15,7 @@ from tests.fuzz.cases import PROVIDERS, Bench, Case, bench
 
 # Twice the work, and slack for a busy machine. Work that grows with the square takes four times as long.
 MOST = 2.6
-TRIES = 6
+TRIES = 20
 
 
 def frame(provider: str, text: str, end: str | None = None, **more: Any) -> bytes:
