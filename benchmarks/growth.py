@@ -66,7 +66,7 @@ def _deployments(size: Size, name: str, in_route: bool) -> Figure:
         transport = MemoryTransport(samples.answer(DIALECT))
         return cnroute.Router(given, {"chat": targets}, plugins=subjects.host(), transport=transport)
 
-    return _against(name, router(FEW), router(MANY), size, None if in_route else "deployments")
+    return _against(name, router(FEW), router(MANY), size, "deployments")
 
 
 def _plugins(size: Size) -> Figure:
