@@ -62,6 +62,7 @@ RETRY, SUCCESS, NO_KEY, PRICES = (
     "test_prices_have_a_currency_and_a_date",
 )  # fmt: skip
 TRUTH = "test_a_failure_tells_the_truth"
+TEXTS, TWICE = "test_texts_of_a_stream_come_through_unchanged", "test_the_same_chunk_twice_is_text_twice"
 LONG_STREAM, LONG_LINE, LONG_ERROR = (
     "test_a_long_stream_costs_no_more_than_its_length", "test_a_long_line_costs_no_more_than_its_length",
     "test_a_huge_error_is_read_in_time",
@@ -137,6 +138,9 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("needs empty lines between frames", D, "dashscope/stream.py", "    value = sse_data(line, memory)\n", '    fresh = memory.pop("fresh", True)\n    memory["fresh"] = line == "" or not line.startswith("data:") and fresh\n    value = sse_data(line, memory) if fresh or not line.startswith("data:") else NOTHING\n', (STREAM, AFTER)),
     Mutant("KeyError in a frame", PRO, "minimax/pro/stream.py", '    mark = choice.get("finish_reason")\n', '    mark = choice.get("finish_reason") and frame["reply"] is not None and choice["finish_reason"]\n', (WRONG_FRAME,)),
     Mutant("a long stream costs its square", D, "dashscope/stream.py", "    kept.append(value)\n    return value", "    kept.append(value)\n    sum(map(len, kept))\n    return value", (LONG_STREAM,)),
+    Mutant("equal chunks taken for one", LEGACY, "minimax/legacy.py", '    state.memory["text"] = True\n    return [TextDelta(delta)]', '    again = state.memory.get("text") == delta\n    state.memory["text"] = delta\n    return [] if again else [TextDelta(delta)]', (TWICE,)),
+    Mutant("chunks stripped", PRO, "minimax/pro/stream.py", "    return TextDelta(text)", "    return TextDelta(text.strip())", (TEXTS, STREAM, SAME, IN_BAND)),
+    Mutant("temperature 0 taken for none", D, "dashscope/request.py", "        if value is None or (name", '        if value in (None, 0) and value is not False or (name', (PARAMETERS,)),
     # -- errors
     Mutant("429 mapped to a bad request", D, "dashscope/codes.py", "    found = _error_body(response)\n", '    if response.status == 429:\n        return Failure(K.BAD_REQUEST, "too many", http_status=429)\n    found = _error_body(response)\n', (USUAL, ERROR)),
     Mutant("429 as a server error", V2, "minimax/codes.py", '"1002": K.RATE_LIMIT', '"1002": K.SERVER_ERROR', (ERROR,)),

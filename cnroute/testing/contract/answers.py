@@ -39,6 +39,8 @@ NO_ANSWERS = (
     b'{"a":' * 500 + b"1" + b"}" * 500,
     b"NaN",
 )
+ODD_TEXT = "  kit-odd 你好 <b>&amp;</b>\u2028\\n \n\t"
+_ODD = "kit-odd"
 _INVENTED = "take the number from the vendor's answer (wire.usage_from); what it does not say is None, never 0 or a guess"
 
 Play = Callable[[Any], Outcome]
@@ -84,6 +86,7 @@ class AnswerChecks(ContractBase):
                     change="let map_error return None and parse_response the answer; or give the sample expect.failure",
                 )
             expecting.check(sample, outcome, ("text", "reasoning", "tool_calls", "request_id", "failure"))
+            check_origin(sample, outcome)
 
     @check(groups.ANSWER)
     def test_usage_is_the_vendors_or_unknown(self) -> None:
@@ -100,6 +103,18 @@ class AnswerChecks(ContractBase):
             expecting.check(sample, self.subject().play(sample), ("finish_reason",))
         for sample, document, play in self._plays():
             check_finish(sample, document, play)
+
+    @check(groups.ANSWER)
+    def test_texts_of_an_answer_come_through_unchanged(self) -> None:
+        """Blanks, line ends and markup are handed out as they came; no other field becomes text."""
+        for sample, document, play in self._plays():
+            base = play(document)
+            for path, item in list(leaves(document)):
+                if not isinstance(item, str):
+                    continue
+                check_unchanged(play(changed(document, path, ODD_TEXT)), spelled(path), sample)
+                for wrong in (GONE, None):
+                    check_no_more(base, play(changed(document, path, wrong)), spelled(path), sample)
 
     @check(groups.ANSWER)
     def test_unknown_fields_are_ignored_and_kept_in_raw(self) -> None:
@@ -256,6 +271,50 @@ def check_finish(sample: Sample, document: Any, play: Play) -> None:
             expected=None,
             got=f"{got!r} with {', '.join(map(spelled, fed))} {what}",
             change=change,
+            sample=sample.name,
+        )
+
+
+def check_origin(sample: Sample, outcome: Outcome) -> None:
+    """Ids and the model's name of an answer stand in what the vendor sent."""
+    sent = sample.body.decode("utf-8", "replace") + " ".join(sample.headers.values())
+    for field in ("id", "request_id", "model"):
+        value = getattr(outcome.answer, field) if outcome.completion is not None else None
+        require(
+            value is None or value in sent,
+            f"{field} is the vendor's",
+            expected="text that stands in the answer or its headers, or None",
+            got=value,
+            change="take it from the answer; None where the vendor did not send it",
+            sample=sample.name,
+        )
+
+
+def check_unchanged(outcome: Outcome, place: str, sample: Sample) -> None:
+    """A text that is handed out at all is handed out as it came."""
+    for field in ("text", "reasoning"):
+        got = getattr(outcome.answer, field)
+        require(
+            _ODD not in got or ODD_TEXT in got,
+            f"{place}: {field} comes through unchanged",
+            expected=repr(ODD_TEXT),
+            got=repr(got),
+            change="hand the text out as it is: no strip, no replacing",
+            sample=sample.name,
+        )
+
+
+def check_no_more(base: Outcome, outcome: Outcome, place: str, sample: Sample) -> None:
+    """Without one field there is the same text, or less of it: none comes from another field."""
+    for field in ("text", "reasoning"):
+        rest = iter(getattr(base.answer, field))
+        got = getattr(outcome.answer, field) if outcome.completion is not None else ""
+        require(
+            all(letter in rest for letter in got),
+            f"without {place}: no other field becomes {field}",
+            expected=f"a part of {getattr(base.answer, field)!r}",
+            got=got,
+            change="take the text from the one field that holds it",
             sample=sample.name,
         )
 

@@ -108,6 +108,14 @@ class DataChecks(ContractBase):
                     change=f"list {name!r} in ProviderInfo.capabilities, or set supports_{name} = False",
                 )
                 continue
+            model = subject.info.model(subject.model)
+            require(
+                name not in subject.info.capabilities or (model is not None and model.capabilities is not None),
+                f"supports_{name} = False: it is not listed",
+                expected=f"no {name!r} in capabilities, or capabilities of this model",
+                got=sorted(subject.info.capabilities),
+                change=f"take {name!r} from ProviderInfo.capabilities, or give ModelInfo({subject.model!r}) its own",
+            )
             more = [each for each in taken if self._says_more(each)]
             require(
                 not more,

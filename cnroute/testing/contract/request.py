@@ -55,6 +55,8 @@ class Probe:
 
 PROBES = (
     Probe("temperature", 0.37, 0.41, (0.37,)),
+    Probe("temperature", 0, 0.41, (0,)),
+    Probe("seed", 0, 123458, (0,)),
     Probe("top_p", 0.83, 0.79, (0.83,)),
     Probe("max_tokens", 137, 151, (137,)),
     Probe("stop", ["kit-stop-1", "kit-stop-2"], ["kit-stop-3"], ("kit-stop-1", "kit-stop-2")),
@@ -216,6 +218,14 @@ class RequestChecks(ContractBase):
                 (one.method, one.url, one.body),
                 change="send the key in a header: HttpRequest.post_json(..., bearer=deployment.api_key)",
             )
+            told = [str.__str__(value) for value in one.headers.values()]
+            require(
+                any(KEY in value for value in told) or not any(KEY.lower() in value.lower() for value in told),
+                "the key is sent as it is",
+                expected="a header with the key",
+                got="a header with the key in other letters",
+                change="give bearer=deployment.api_key",
+            )
             if "api_key" in subject.info.env:
                 require(
                     Built(one).wire() != Built(other).wire(),
@@ -337,7 +347,7 @@ class RequestChecks(ContractBase):
                 got="the same request",
                 change=change,
             )
-        missing = [value for value in probe.found if not _stands(value, one.json)]
+        missing = [value for value in probe.found if not _stands(value, one.json, whole=probe.parameter == "stop")]
         require(
             note or not missing,
             f"{how} is sent with its value",

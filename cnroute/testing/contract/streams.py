@@ -11,7 +11,17 @@ from typing import Any
 from cnroute.events import UsageUpdate
 from cnroute.failures import Failure
 from cnroute.testing.contract import expecting, groups
-from cnroute.testing.contract.answers import MORE, UNKNOWN_WORD, WRONG, check_sound, split
+from cnroute.testing.contract.answers import (
+    MORE,
+    ODD_TEXT,
+    UNKNOWN_WORD,
+    WRONG,
+    check_no_more,
+    check_origin,
+    check_sound,
+    check_unchanged,
+    split,
+)
 from cnroute.testing.contract.base import ContractBase
 from cnroute.testing.contract.checking import NotApplicable, check, each_of, fail, require, same
 from cnroute.testing.contract.documents import GONE, Frame, Text, changed, leaves, shape, spelled, streamed, written
@@ -54,6 +64,7 @@ class StreamChecks(ContractBase):
                     change="return Finish(reason) for the vendor's end mark; or give the sample expect.failure",
                 )
             expecting.check(sample, outcome, ("text", "reasoning", "tool_calls", "finish_reason", "request_id"))
+            check_origin(sample, outcome)
 
     @check(groups.STREAM)
     def test_the_usage_of_a_stream_is_the_vendors_or_unknown(self) -> None:
@@ -303,6 +314,40 @@ class StreamChecks(ContractBase):
         return 0
 
     @check(groups.STREAM)
+    def test_the_same_chunk_twice_is_text_twice(self) -> None:
+        """Where chunks are increments, two equal ones in a row both count: texts may repeat themselves."""
+        found = 0
+        for sample, text, base in self._good():
+            frame = _second_increment(text, base)
+            if frame is None:
+                continue
+            found += 1
+            said = "".join(event.text for line, event in base.events if line == frame.line)
+            got = self.subject().play(sample, _inserted(text, frame.line, text.lines[frame.line]))
+            same(
+                "the same chunk twice is text twice",
+                len(base.answer.text) + len(said),
+                len(got.answer.text),
+                sample=sample.name,
+                change="hand out every increment, also one that equals the one before",
+            )
+        if not found:
+            raise NotApplicable("no sample has two increments of text")
+
+    @check(groups.STREAM)
+    def test_texts_of_a_stream_come_through_unchanged(self) -> None:
+        """Blanks, line ends and markup of a chunk are handed out as they came; no other field becomes text."""
+        for sample, text, base in self._good():
+            for frame, path, item in _distinct(text):
+                if not isinstance(item, str):
+                    continue
+                got = self.subject().play(sample, text.with_value(frame, path, ODD_TEXT))
+                check_unchanged(got, f"line {frame.line + 1}: {spelled(path)}", sample)
+                for wrong in (GONE, None):
+                    got = self.subject().play(sample, text.with_value(frame, path, wrong))
+                    check_no_more(base, got, f"line {frame.line + 1}: {spelled(path)}", sample)
+
+    @check(groups.STREAM)
     def test_a_stream_says_the_same_as_the_plain_answer(self) -> None:
         """Samples with one `answer` label have the same text, reasoning, tool calls, finish reason and usage."""
         pairs = [
@@ -438,6 +483,19 @@ class StreamChecks(ContractBase):
                 )
 
 
+def _second_increment(text: Text, base: Outcome) -> Frame | None:
+    """A frame behind the first text whose text stands in it as it is: in a stream of snapshots it would be longer."""
+    end = base.finishes()[0][0] if base.finishes() else -1
+    lines = [line for line, event in base.events if event.text and line < end]
+    for line in dict.fromkeys(lines[1:]):
+        frame = _frame_at(text, line)
+        said = [event.text for at, event in base.events if at == line and event.text]
+        strings = [item for _, item in leaves(frame.value) if isinstance(item, str)] if frame is not None else []
+        if line != lines[0] and len(said) == 1 and said[0] in strings:
+            return frame
+    return None
+
+
 # -- places ----------------------------------------------------------------------------------------------
 
 
@@ -509,3 +567,6 @@ def _endings(body: bytes) -> Iterator[tuple[str, bytes]]:
     yield "LF", lf
     yield "CRLF", lf.replace(b"\n", b"\r\n")
     yield "no newline at the end", lf.rstrip(b"\n")
+    if b"data:" in lf:
+        yield "no blank after data:", re.sub(rb"(?m)^data: ", b"data:", lf)
+        yield "a blank after data:", re.sub(rb"(?m)^data: ?", b"data: ", lf)

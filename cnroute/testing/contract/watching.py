@@ -30,8 +30,6 @@ _EVENTS = frozenset((
     "urllib.Request", "ftplib.connect", "smtplib.connect",
 ))  # fmt: skip
 _PREFIXES = ("socket.", "shutil.", "tempfile.", "winreg.")
-# What the interpreter itself opens to find and load code.
-_CODE = (".py", ".pyc", ".so", ".pyd", ".zip")
 
 
 @attrs.define
@@ -49,8 +47,7 @@ def _audit(event: str, args: tuple[Any, ...]) -> None:
     if seen is None or not (event in _EVENTS or event.startswith(_PREFIXES)):
         return
     first = str(args[0]) if args else ""
-    of_code = first.endswith(_CODE) or "__pycache__" in first
-    if not (event in ("open", "os.listdir", "os.scandir") and (of_code or _importing())):
+    if not (event in ("open", "os.listdir", "os.scandir") and _importing()):
         seen.append(f"{event}({first[:80]!r})")
 
 
