@@ -9,7 +9,7 @@ from cnroute.flow import attempt
 from cnroute.router import ChatStream
 from cnroute.routing.health import Lease
 from cnroute.transports import calls, places
-from cnroute.transports.exchange import GuardedReader
+from cnroute.transports.exchange import Inbox
 
 
 class Guard(NamedTuple):
@@ -42,16 +42,17 @@ _LATE = 2.0
 
 
 def _no_deadline_per_receive() -> None:
-    def readinto(self: GuardedReader, buffer: Any, /) -> int:
-        deadline = self._exchange.deadline
+    def receive(self: Inbox) -> bytes:
+        exchange = self.exchange
+        deadline = exchange.deadline
         if deadline.now() > deadline.at + _LATE:
             raise TimeoutError
-        self.socket.settimeout(deadline.limits.idle)
-        count: int = self._file.readinto(buffer)
-        self._exchange.received += count
-        return count
+        self._socket.settimeout(deadline.limits.idle)
+        data = self._socket.recv(65536)
+        exchange.received += len(data)
+        return data
 
-    GuardedReader.readinto = readinto  # type: ignore[method-assign,assignment]
+    Inbox.receive = receive  # type: ignore[method-assign]
 
 
 def _no_release() -> None:
