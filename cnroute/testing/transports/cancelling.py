@@ -72,7 +72,7 @@ class CancelChecks(TransportBase):
     def test_cancelled_in_the_name_look_up(self) -> None:
         """getaddrinfo itself cannot be ended: whoever waits for it can."""
         self.needs("cancels_connecting")
-        with hanging_lookups(), self.wire(deployment={"base_url": "http://slow.example/v1", "allow_http": True}) as wire:
+        with self.wire(deployment={"base_url": "http://slow.example/v1", "allow_http": True}) as wire, hanging_lookups():
             same("its billing", "none", wire.cancelled(wire.send).billing, change="billing none before anything was written")
 
     @check(CANCEL)

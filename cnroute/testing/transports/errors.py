@@ -55,7 +55,7 @@ class ErrorChecks(TransportBase):
     def test_the_time_of_a_name_look_up_counts(self) -> None:
         """`connect` covers it: `connect_timeout`."""
         self.needs("cancels_connecting")
-        with hanging_lookups(), self.wire(deployment={"base_url": "http://slow.example/v1", "allow_http": True}) as wire:
+        with self.wire(deployment={"base_url": "http://slow.example/v1", "allow_http": True}) as wire, hanging_lookups():
             error = wire.failure(lambda: wire.send(connect=0.3), K.CONNECT_TIMEOUT, within=0.3)
             same("its billing", "none", error.billing, change=UNPAID)
 
