@@ -62,6 +62,7 @@ RETRY, SUCCESS, NO_KEY, PRICES = (
     "test_prices_have_a_currency_and_a_date",
 )  # fmt: skip
 TRUTH = "test_a_failure_tells_the_truth"
+TEXTS_OF_ANSWER = "test_texts_of_an_answer_come_through_unchanged"
 TEXTS, TWICE = "test_texts_of_a_stream_come_through_unchanged", "test_the_same_chunk_twice_is_text_twice"
 LONG_STREAM, LONG_LINE, LONG_ERROR = (
     "test_a_long_stream_costs_no_more_than_its_length", "test_a_long_line_costs_no_more_than_its_length",
@@ -111,7 +112,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("input and output change places", V2, "minimax/answers.py", 'token_count(usage.get("prompt_tokens")), token_count(usage.get("completion_tokens"))', 'token_count(usage.get("completion_tokens")), token_count(usage.get("prompt_tokens"))', (USAGE, STREAM_USAGE)),
     Mutant("finish reason always stop", PRO, "minimax/answers.py", "    word = _FINISH.get(mark) if", '    return "stop"\n    word = _FINISH.get(mark) if', (FINISH, STREAM_FINISH, STREAM)),
     Mutant("unknown finish reason is stop", LEGACY, "minimax/answers.py", "    word = _FINISH.get(mark) if", '    word = _FINISH.get(mark, "stop") if', (FINISH, STREAM_FINISH)),
-    Mutant("null becomes text", V2, "minimax/answers.py", "    if isinstance(content, str):\n        return content\n", "    if not isinstance(content, list):\n        return str(content)\n", (WRONG_FIELD, WRONG_FRAME)),
+    Mutant("null becomes text", V2, "minimax/answers.py", "    if isinstance(content, str):\n        return content\n", "    if not isinstance(content, list):\n        return str(content)\n", (WRONG_FIELD, WRONG_FRAME, TEXTS_OF_ANSWER)),
     Mutant("KeyError on a missing field", D, "dashscope/reply.py", 'id=text_or_none(body.get("request_id"))', 'id=text_or_none(body["request_id"])', (WRONG_FIELD, FUZZ)),
     Mutant("TypeError on null choices", V2, "minimax/v2/reply.py", '    if not isinstance(choices, list):\n        return []\n', '', (WRONG_FIELD, NO_ANSWER, ERROR, WRONG_ERROR, FUZZ, BYTES)),
     Mutant("an empty object is an answer", PRO, "minimax/pro/reply.py", "    if text is None and not calls:\n", "    if False:\n", (NO_ANSWER,)),
@@ -134,9 +135,9 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("usage added up", V2, "minimax/frames.py", "    state.memory[\"usage\"] = usage\n    return [UsageUpdate(usage)]", '    before = state.memory.get("usage")\n    state.memory["usage"] = usage\n    return [UsageUpdate(type(usage)(None, None, usage.total_tokens + (before.total_tokens if before else 0)))]', (STREAM_USAGE, SAME, AFTER)),
     Mutant("all tool calls are one", D, "dashscope/stream.py", "ToolCallDelta(piece.index, call.id", "ToolCallDelta(0, call.id", (STREAM,)),
     Mutant("reasoning shown as text", D, "dashscope/stream.py", "        events.append(ReasoningDelta(new))", "        events.append(TextDelta(new))", (STREAM,)),
-    Mutant("only ASCII text comes through", LEGACY, "minimax/legacy.py", "    return [TextDelta(delta)]", '    return [TextDelta(delta.encode("ascii", "ignore").decode())]', (STREAM, SAME, IN_BAND)),
-    Mutant("needs empty lines between frames", D, "dashscope/stream.py", "    value = sse_data(line, memory)\n", '    fresh = memory.pop("fresh", True)\n    memory["fresh"] = line == "" or not line.startswith("data:") and fresh\n    value = sse_data(line, memory) if fresh or not line.startswith("data:") else NOTHING\n', (STREAM, AFTER)),
-    Mutant("KeyError in a frame", PRO, "minimax/pro/stream.py", '    mark = choice.get("finish_reason")\n', '    mark = choice.get("finish_reason") and frame["reply"] is not None and choice["finish_reason"]\n', (WRONG_FRAME,)),
+    Mutant("only ASCII text comes through", LEGACY, "minimax/legacy.py", "    return [TextDelta(delta)]", '    return [TextDelta(delta.encode("ascii", "ignore").decode())]', (STREAM, SAME, IN_BAND, TEXTS)),
+    Mutant("needs empty lines between frames", D, "dashscope/stream.py", "    value = sse_data(line, memory)\n", '    fresh = memory.pop("fresh", True)\n    memory["fresh"] = line == "" or not line.startswith("data:") and fresh\n    value = sse_data(line, memory) if fresh or not line.startswith("data:") else NOTHING\n', (STREAM, SAME, AFTER, IN_BAND)),
+    Mutant("KeyError in a frame", PRO, "minimax/pro/stream.py", '    mark = choice.get("finish_reason")\n', '    mark = choice.get("finish_reason") and frame["reply"] is not None and choice["finish_reason"]\n', (WRONG_FRAME, FUZZ)),
     Mutant("a long stream costs its square", D, "dashscope/stream.py", "    kept.append(value)\n    return value", "    kept.append(value)\n    sum(map(len, kept))\n    return value", (LONG_STREAM,)),
     Mutant("equal chunks taken for one", LEGACY, "minimax/legacy.py", '    state.memory["text"] = True\n    return [TextDelta(delta)]', '    again = state.memory.get("text") == delta\n    state.memory["text"] = delta\n    return [] if again else [TextDelta(delta)]', (TWICE,)),
     Mutant("chunks stripped", PRO, "minimax/pro/stream.py", "    return TextDelta(text)", "    return TextDelta(text.strip())", (TEXTS, STREAM, SAME, IN_BAND)),
@@ -151,12 +152,12 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("Retry-After of the header lost", V2, "minimax/codes.py", "        retry_after=header_retry_after(headers),\n", "", (ERROR,)),
     Mutant("Retry-After made up", PRO, "minimax/codes.py", "        retry_after=header_retry_after(headers),\n", "        retry_after=header_retry_after(headers) or 1,\n", (RETRY,)),
     Mutant("GroupId in a message", PRO, "minimax/codes.py", "    return text[:300] + _REGION_HINT if", '    text += str(deployment.options.get("group_id"))\n    return text[:300] + _REGION_HINT if', (TRUTH,)),
-    Mutant("success taken for a failure", V2, "minimax/codes.py", '    return text if text.strip("0") else None', "    return text", (SUCCESS, ANSWER, UNKNOWN, STREAM, SAME, ERROR)),
+    Mutant("success taken for a failure", LEGACY, "minimax/codes.py", '    return text if text.strip("0") else None', "    return text", (SUCCESS, ANSWER, UNKNOWN, STREAM, SAME, ERROR)),
     # -- behaviour and data
     Mutant("claims what it refuses", D, "dashscope/__init__.py", '"web_search", "reasoning"))', '"web_search", "reasoning", "streams"))', (DESCRIBED,)),
     Mutant("hides a capability", V2, "minimax/v2/__init__.py", '"json", "web_search", "reasoning")', '"json", "reasoning")', (CAPABILITIES,)),
     Mutant("prints", LEGACY, "minimax/legacy.py", "    ranked = _ranked(data)\n", '    ranked = _ranked(data)\n    print(end=".")\n', (PURE,)),
     Mutant("sleeps", V2, "minimax/v2/request.py", "    _check_reasoning(request.reasoning, deployment.model)\n", "    __import__('time').sleep(0.001)\n    _check_reasoning(request.reasoning, deployment.model)\n", (PURE,)),
-    Mutant("reads the environment", D, "dashscope/request.py", '    inspection = deployment.options.get("data_inspection")\n', '    inspection = deployment.options.get("data_inspection") or __import__("os").environ.get("INSPECTION")\n', (PURE,)),
+    Mutant("reads the environment", D, "dashscope/request.py", 'inspection = deployment.options.get("data_inspection")', 'inspection = __import__("os").environ.get("INSPECTION") or deployment.options.get("data_inspection")', (PURE,)),
     Mutant("starts a thread at import", LEGACY, "minimax/base.py", '_OWN_FIELDS = (', 'import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()\n_OWN_FIELDS = (', (IMPORT,)),
 )  # fmt: skip
