@@ -48,7 +48,7 @@ def _caught_in(provider: str, mutant: dict[str, Any]) -> str | None:
         file.write_text(source.replace(mutant["old"], mutant["new"]), "utf-8")
 
     try:
-        with planted(provider, patch) as contract:
+        with planted(provider, patch, effort=1) as contract:
             return next((name for name in CHECKS if run_one(contract, name).outcome == FAILED), None)
     except AssertionError:
         raise

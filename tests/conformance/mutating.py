@@ -102,7 +102,7 @@ def apply(mutant: Mutant, target: Path) -> None:
 def put_to_the_kit(mutant: Mutant, skip: tuple[str, ...] = (), few: bool = False) -> Caught:
     """Run every check but those of `skip` against a mutant; with `few` over some of the samples."""
     checks = {name: check for name, check in CHECKS.items() if name not in skip}
-    fields = {"samples": some_samples(mutant.provider), "effort": 0.05} if few else {}
+    fields = {"samples": some_samples(mutant.provider), "effort": 0.05} if few else {"effort": 1}
     with planted(mutant.provider, lambda target: apply(mutant, target), **fields) as contract:
         return Caught(mutant, {result.check: result.text for result in run(contract, checks) if result.outcome == FAILED})
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
+
 from cnroute.testing import ProviderContract
 from tests.conformance.wire_samples import samples
 
+# How many random cases the kit tries; 1 is its own measure (and that of the planted bugs).
+EFFORT = float(os.environ.get("CNROUTE_EFFORT", "0.25"))
+
 
 class TestDashScope(ProviderContract):
+    effort = EFFORT
     provider = "dashscope"
     model = "qwen-plus"
     options = {"workspace": "ws-conformance", "data_inspection": "enable"}
@@ -16,6 +22,7 @@ class TestDashScope(ProviderContract):
 
 
 class TestMiniMaxV2(ProviderContract):
+    effort = EFFORT
     provider = "minimax-v2"
     model = "MiniMax-M2.1"
     samples = samples("minimax-v2")
@@ -24,6 +31,7 @@ class TestMiniMaxV2(ProviderContract):
 
 
 class TestMiniMaxPro(ProviderContract):
+    effort = EFFORT
     provider = "minimax-pro"
     model = "abab6.5s-chat"
     options = {"group_id": "1700000000000000019", "bot_name": "MM智能助理"}
@@ -33,6 +41,7 @@ class TestMiniMaxPro(ProviderContract):
 
 
 class TestMiniMaxLegacy(ProviderContract):
+    effort = EFFORT
     provider = "minimax-legacy"
     model = "abab5.5-chat"
     options = {"group_id": "1700000000000000019"}
