@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -98,6 +99,8 @@ def process(*argv: str, env: Mapping[str, str] | None = None, **options: object)
 def started() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Start a command and leave it running; whatever still runs at the end is ended."""
     running: list[subprocess.Popen[str]] = []
+    # A suite in the background ignores Ctrl-C, and its children would inherit that.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def start(*argv: str, **options: object) -> subprocess.Popen[str]:
         child = subprocess.Popen(  # type: ignore[call-overload]
@@ -108,6 +111,7 @@ def started() -> Iterator[Callable[..., subprocess.Popen[str]]]:
         return child
 
     yield start
+    signal.signal(signal.SIGINT, before)
     for child in running:
         child.kill()
         child.communicate()
