@@ -33,7 +33,7 @@ def run(tmp_path: Path, *arguments: str, seconds: int) -> list[dict[str, Any]]:
     return reports
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(700)
 def test_a_short_run_violates_nothing(tmp_path: Path, bench: ModuleType) -> None:
     """1,600 calls over three failing vendors: every invariant holds and every fault was really delivered.
 
@@ -41,7 +41,7 @@ def test_a_short_run_violates_nothing(tmp_path: Path, bench: ModuleType) -> None
     that is too busy twice is told to be so, by name, and with how much of its time the run did not get.
     """
     for _ in range(2):
-        (report,) = run(tmp_path, "--seeds", "1", "--calls", "50", "--seconds", "20", seconds=110)
+        (report,) = run(tmp_path, "--seeds", "1", "--calls", "50", "--seconds", "20", seconds=300)
         violated = set(report["violated"])
         assert violated <= bench.checks.TIMED_CHECKS, report["violated"]
         assert report["calls"] == 1600 and len(report["violations"]) == 12
