@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import venv
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -101,10 +102,23 @@ def test_all_load_beside_each_other(python: Path, tmp_path: Path) -> None:
         assert {name: found["states"].get(name) for name in names} == {name: ["loaded", origin] for name in names}
 
 
+@pytest.fixture(scope="module")
+def own_tests(python: Path, copies: Path) -> Iterator[dict[str, subprocess.Popen[str]]]:
+    """The tests of every distribution, all at once: most of them wait for limits of time."""
+    command = [str(python), "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider"]
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    running = {name: subprocess.Popen(command, cwd=copies / name, **pipes) for name in NAMES}
+    yield running
+    for process in running.values():
+        with process:  # closes its pipe, and waits
+            process.kill()
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_its_own_tests_pass(name: str, python: Path, copies: Path) -> None:
+def test_its_own_tests_pass(name: str, own_tests: dict[str, subprocess.Popen[str]]) -> None:
     """The tests of a distribution pass against what was installed, every warning an error."""
-    run(python, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", cwd=copies / name)
+    printed, _ = own_tests[name].communicate()
+    assert own_tests[name].returncode == 0, printed
 
 
 def test_their_types_are_right(python: Path, copies: Path) -> None:
