@@ -401,9 +401,13 @@ class ChatStream(StreamCore):
         """
         if self._begun:
             raise RuntimeError("start() may be called once, before iterating")
-        with _One(self._busy, self._scope):
+        if not self._busy.acquire(blocking=False):
+            self._wait_for_a_canceller()
+        try:
             if not self._over:
                 self._pump()
+        finally:
+            self._busy.release()
         if not self._pending:
             self._raise_error()
         return self
@@ -412,15 +416,22 @@ class ChatStream(StreamCore):
         return self
 
     def __next__(self) -> Delta:
-        if self._pending and not self._busy.locked() and not self._closed and not self._scope.cancelled:
-            self._handed += 1
-            return self._pending.popleft()
-        with _One(self._busy, self._scope):
+        if not self._busy.acquire(blocking=False):
+            self._wait_for_a_canceller()
+        try:
             if not self._pending and not self._over:
                 self._pump()
-            if self._pending and not self._stopped():
-                return self._take()
+            if self._pending and not ((self._closed or self._scope.cancelled) and self._stopped()):
+                self._handed += 1
+                return self._pending.popleft()
+        finally:
+            self._busy.release()
         return self._finish()
+
+    def _wait_for_a_canceller(self) -> None:
+        """Another thread is inside: RuntimeError instead of waiting, unless it only gives back what it cancelled."""
+        if not (self._scope.cancelled and self._busy.acquire(timeout=_CANCELLERS_TURN)):
+            raise RuntimeError("another thread is iterating this stream; a stream has one consumer")
 
     def _finish(self) -> Delta:
         self._raise_error()
@@ -486,22 +497,3 @@ class ChatStream(StreamCore):
     def __del__(self) -> None:
         if not self.__dict__.get("_over", True):
             self._abandon()
-
-
-class _One:
-    """Lets one thread in at a time; a second one gets RuntimeError instead of waiting, unless the first is a canceller."""
-
-    __slots__ = ("_lock", "_scope")
-
-    def __init__(self, lock: threading.Lock, scope: Scope) -> None:
-        self._lock = lock
-        self._scope = scope
-
-    def __enter__(self) -> None:
-        free = self._lock.acquire(blocking=False)
-        if not free and not (self._scope.cancelled and self._lock.acquire(timeout=_CANCELLERS_TURN)):
-            raise RuntimeError("another thread is iterating this stream; a stream has one consumer")
-
-    def __exit__(self, *exception: object) -> None:
-        self._lock.release()
-

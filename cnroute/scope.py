@@ -23,7 +23,7 @@ K = FailureKind
 class Scope:
     """The things of one call that must be given back."""
 
-    __slots__ = ("__weakref__", "_deadline", "_lease", "_lock", "_reason", "stream")
+    __slots__ = ("__weakref__", "_deadline", "_lease", "_lock", "_reason", "cancelled", "stream")
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -32,6 +32,8 @@ class Scope:
         """The stream that is open now."""
         self._deadline: Deadline | None = None
         self._reason: Failure | None = None
+        self.cancelled = False
+        """True once `cancel` was called."""
 
     def next_attempt(self, deadline: Deadline) -> None:
         """Give back what the attempt before held; from now on `deadline` is the one to cancel."""
@@ -89,12 +91,8 @@ class Scope:
         with self._lock:
             if self._reason is None:
                 self._reason = Failure(kind, "the call was cancelled", billing="none")
+                self.cancelled = True
         self.cancel_deadline()
-
-    @property
-    def cancelled(self) -> bool:
-        """True once `cancel` was called."""
-        return self._reason is not None
 
     def error(self) -> CallError | None:
         """CallCancelledError when the call was cancelled, else None."""

@@ -162,7 +162,7 @@ def exact_text(run: Run) -> Iterator[str]:
         if isinstance(result.error, StreamInterruptedError):
             error = result.error
             if error.partial_text != got or [delta.text for delta in error.deltas] != result.pieces or got == "":
-                yield f"{name}: partial text {error.partial_text!r:.80}, the consumer got {got!r:.80}"
+                yield f"{name}: partial text {error.partial_text!r:.80}, the {result.task.manner} consumer got {got!r:.80}"
         elif result.pieces and result.outcome not in ("ok", "left", "raised", "cancelled"):
             yield f"{name}: {result.outcome} after {len(result.pieces)} deltas"
 
