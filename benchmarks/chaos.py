@@ -17,9 +17,10 @@ from pathlib import Path
 
 from chaosbench import checks, reporting
 from chaosbench.running import VARIANTS, run_once
+from chaosbench.watching import Rest
 
-# Of resident memory, from the end of the first run to that of the last, in MiB.
-GROWTH = 10.0
+# From the first run at rest to the last: of Python's blocks in percent, of resident memory in MiB.
+MORE_BLOCKS, MORE_MEMORY = 1.0, 20.0
 
 
 def seeds(text: str) -> list[int]:
@@ -47,26 +48,23 @@ def options(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run, report; 1 when anything was violated."""
     asked = options(arguments)
-    reports = []
+    reports, resting = [], []
     for variant in asked.variant:
         for seed in asked.seeds:
             run = run_once(seed, variant, asked.threads, asked.calls, asked.seconds)
             reports.append(reporting.document(run, checks.violations(run)))
             del run
+            resting.append(Rest.now())
             print(*reporting.lines(reports[-1]), sep="\n", flush=True)
     violated = sum(sum(report["violations"].values()) for report in reports)
-    grown = _grown([report["after"]["rss_mib"] for report in reports])
-    print(f"{len(reports)} runs, {violated} violations, {grown:+.1f} MiB of memory from the first run to the last")
-    if grown > GROWTH:
-        print(f"memory grew by more than {GROWTH:.0f} MiB")
+    blocks, memory = resting[-1].since(resting[0])
+    print(f"{len(reports)} runs, {violated} violations; first to last {blocks:+.2f} % of blocks, {memory:+.1f} MiB of memory")
+    leaks = blocks > MORE_BLOCKS or memory > MORE_MEMORY
+    if leaks:
+        print(f"memory: at most {MORE_BLOCKS:+} % of blocks and {MORE_MEMORY:+} MiB are allowed")
     if asked.json:
         asked.json.write_text(json.dumps(reports, ensure_ascii=False, indent=1), "utf-8")
-    return 1 if violated or grown > GROWTH else 0
-
-
-def _grown(sizes: list[float | None]) -> float:
-    known = [size for size in sizes if size is not None]
-    return known[-1] - known[0] if known else 0.0
+    return 1 if violated or leaks else 0
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import collections
 import contextlib
+import ctypes
 import gc
 import json
 import logging
@@ -90,6 +91,31 @@ class Usage:
         statm = Path("/proc/self/statm")
         rss = int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20 if statm.exists() else None
         return cls(threading.active_count(), fds, rss)
+
+
+@attrs.frozen
+class Rest:
+    """What a process keeps after a run whose evidence was let go. `rss` in MiB, None where the system does not tell.
+
+    Python's blocks tell a leak exactly: one object kept for each call is thousands. Resident memory also grows by what
+    allocators keep between blocks (14 short runs: +0.3 % of blocks, 64 to 81 MiB, ever slower).
+    """
+
+    blocks: int
+    rss: float | None
+
+    @classmethod
+    def now(cls) -> Rest:
+        """At this moment, with freed pages given back to the system where glibc can."""
+        gc.collect()
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
+        return cls(sys.getallocatedblocks(), Usage.now().rss)
+
+    def since(self, first: Rest) -> tuple[float, float]:
+        """Growth: of blocks in percent, of resident memory in MiB."""
+        return 100 * (self.blocks / first.blocks - 1), (self.rss or 0) - (first.rss or 0)
 
 
 class Lag:
