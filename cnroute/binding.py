@@ -8,6 +8,8 @@ Rules of this file
 from __future__ import annotations
 
 import difflib
+import math
+import os
 import random as random_module
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -19,13 +21,14 @@ import attrs
 from cnroute import arguments
 from cnroute.deployments import Deployment, ModelInfo, Route, checked_base_url, checked_name
 from cnroute.errors import BadRequestError, ConfigurationError, PluginError, Problem
-from cnroute.money import Price, amount, currency_code
+from cnroute.money import Price, amount, currency_code, day_of, start_of
 from cnroute.plugins import PluginHost
 from cnroute.routing.deadline import Clock
 from cnroute.routing.fallback import table_for
 from cnroute.routing.health import Health
 from cnroute.routing.plan import Clocked, Course, Group, Place
 from cnroute.routing.policies import POLICIES, Policy, weights_of
+from cnroute.routing.prices import PriceBook, Row, by_model, checked_rows, next_change, of_today
 from cnroute.settings import Breaker, Limits, Retries, Timeouts, nearest
 
 if TYPE_CHECKING:
@@ -57,6 +60,7 @@ class Settings:
     random: Any = None
     log_content: bool = False
     accounts: Mapping[str, Deployment] = attrs.field(factory=dict)
+    prices: Any = ()
 
 
 class Binding:
@@ -78,14 +82,18 @@ class Binding:
         self.currency: str = self._try("currency", lambda: currency_code(settings.currency)) or "CNY"
         self._defaults = self._try("defaults", lambda: _checked_defaults(settings.defaults)) or {}
         self._rates = self._exchange_rates()
-        self._plugin_prices = {(provider, model): price for provider, model, price in self.host.prices()}
+        self.rows: tuple[Row, ...] = self._try("prices", self._own_rows) or ()
+        self._book = PriceBook(by_model(self.rows), by_model(self.host.prices()))
+        self._currencies: dict[str, frozenset[str]] = {}
+        self.prices_until: float | None = None
+        """The Unix time at which another price begins to hold; None: never."""
         made = before is None and self._try("transport", lambda: self._make_transport(asynchronous))
         self.transport: Any = before.transport if before else made or None
         self.places: dict[str, Place] = {}
         self.courses: dict[str, Course] = {}
         self.made: dict[str, Course] = {}
         """Courses of names that were called and stand in no setting."""
-        self._place_all(deployments)
+        self._place_all(deployments, routes)
         self.store: Any = self._try("store", self._given_store)
         """Where accounts live; None where there are none."""
         self.guard: Guard | None = self._try("budgets", self._make_guard)
@@ -161,6 +169,29 @@ class Binding:
             raise ConfigurationError("the transport is asynchronous; use AsyncRouter", "transport")
         return transport
 
+    def _own_rows(self) -> Any:
+        """The user's own prices: rows, or the file that holds them, which is read when a router is made or reloaded."""
+        if self._before is not None and self._before.settings is self.settings:
+            return self._before.rows
+        given = self.settings.prices
+        if isinstance(given, str | os.PathLike):
+            from cnroute.config import price_rows
+
+            given = price_rows(given)
+        return checked_rows(given)
+
+    def _price(self, deployment: Deployment, info: ModelInfo | None) -> Price | None:
+        """The price that holds today; it is noted when that will be another one."""
+        shipped = info.price if info else None
+        today = day_of(self.clock.time())
+        every = self._book.prices(deployment.price, deployment.provider, deployment.model, shipped)
+        prices = [price for price in every if (price.valid_until or today) >= today]
+        change = next_change(prices, today)
+        if change is not None:
+            self.prices_until = min(self.prices_until or math.inf, start_of(change))
+        self._currencies[deployment.name] = frozenset(price.currency for price in prices)
+        return of_today(prices, today)
+
     def _exchange_rates(self) -> dict[str, Decimal]:
         rates = {self.currency: Decimal(1)}
         for code, entry in (self.settings.exchange or {}).items():
@@ -169,10 +200,12 @@ class Binding:
                 rates[code] = value
         return rates
 
-    def _place_all(self, deployments: Iterable[Deployment]) -> None:
+    def _place_all(self, deployments: Iterable[Deployment], routes: Mapping[str, Any]) -> None:
         if isinstance(deployments, str | Mapping) or not isinstance(deployments, Iterable):
             self._problems.append(Problem("deployments", f"must be a list of Deployment, not a {type(deployments).__name__}"))
             return
+        deployments = tuple(deployments)
+        self.deployments, self.routes = deployments, routes
         for deployment in deployments:
             key = f"deployments.{getattr(deployment, 'name', '?')}"
             if not isinstance(deployment, Deployment):
@@ -193,12 +226,11 @@ class Binding:
         if deployment.api_key is not None and deployment.api_key.origin != "callable":
             deployment.api_key.reveal()
         info = hooks.info.model(deployment.model)
-        price = deployment.price or self._plugin_prices.get((deployment.provider, deployment.model))
         ready = attrs.evolve(
             deployment,
             base_url=deployment.base_url or _own_base_url(deployment, hooks.info),
             defaults=_checked_defaults(deployment.defaults),
-            price=price or (info.price if info else None),
+            price=self._price(deployment, info),
             limits=nearest(Limits, deployment.limits, self.settings.limits),
         )
         if not ready.base_url:
@@ -219,9 +251,9 @@ class Binding:
         )
 
     def _unchanged(self, ready: Deployment) -> Place | None:
-        """The place of the same deployment before a reload: its health and connections are kept."""
+        """The place of the same deployment before a reload: its health and connections are kept, at another price too."""
         place = self._before.places.get(ready.name) if self._before else None
-        same = place is not None and place.deployment == ready and self._before is not None
+        same = place is not None and attrs.evolve(place.deployment, price=ready.price) == ready and self._before is not None
         return place if same and self._before.settings.breaker == self.settings.breaker else None  # type: ignore[union-attr]
 
     def retire(self, successor: Binding) -> None:
@@ -321,10 +353,10 @@ class Binding:
 
     def _one_currency(self, group: Group) -> None:
         for place in group.places():
-            price = place.deployment.price
-            if price is not None and place.rate is None:
+            name = place.deployment.name
+            for currency in sorted(self._currencies[name] - self._rates.keys()):
                 raise ConfigurationError(
-                    f"{place.deployment.name} is priced in {price.currency}; comparing it needs exchange={{{price.currency!r}: "
+                    f"{name} is priced in {currency}; comparing it needs exchange={{{currency!r}: "
                     f'{{"rate": ..., "as_of": ...}}}} to {self.currency}', "targets",
                 )
 

@@ -65,13 +65,27 @@ class Engine:
         Running calls keep what they began with; unchanged deployments keep their health and connections.
         """
         with self._reloading:
-            before = self.binding
-            settings = attrs.evolve(self.settings, **changes)
-            binding = Binding(deployments, routes, settings, self._asynchronous, before)
-            self.settings, self.binding = settings, binding
-            before.retire(binding)
-            self._say_unpriced()
-            self._listen()
+            self._bind_again(deployments, routes, attrs.evolve(self.settings, **changes))
+
+    def _bind_again(self, deployments: Iterable[Deployment], routes: Mapping[str, Any], settings: Settings) -> None:
+        before = self.binding
+        binding = Binding(deployments, routes, settings, self._asynchronous, before)
+        self.settings, self.binding = settings, binding
+        before.retire(binding)
+        self._say_unpriced()
+        self._listen()
+
+    def _use_prices_of_today(self) -> None:
+        until = self.binding.prices_until
+        if until is not None and until <= self.clock.time():
+            self._price_again()
+
+    def _price_again(self) -> None:
+        """A price has begun to hold, or to hold no longer: bind everything to the prices of today."""
+        with self._reloading:
+            until = self.binding.prices_until
+            if until is not None and until <= self.clock.time():
+                self._bind_again(self.binding.deployments, self.binding.routes, self.settings)
 
     def _listen(self) -> None:
         """Hear when a shared store goes away and comes back."""
@@ -158,6 +172,7 @@ class Engine:
         call_id = _call_id(given)
         try:
             request = self._request(messages, model, given)
+            self._use_prices_of_today()
             course = self.course(model)
         except CallError as error:
             error.call_id = call_id
@@ -184,6 +199,7 @@ class Engine:
     def plan(self, messages: Any, model: Any, given: Mapping[str, Any]) -> Plan:
         """What a call would do now; nothing is sent. Deployments that cannot take the request are excluded."""
         request = self._request(messages, model, given)
+        self._use_prices_of_today()
         course = self.course(model)
         walk = self._walk(course, request, False)
         walk.further()

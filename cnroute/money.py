@@ -63,19 +63,56 @@ def _search_rate(value: object) -> Decimal | None:
     return _rate(value, "search")
 
 
+def _reasoning_rate(value: object) -> Decimal | None:
+    return _rate(value, "reasoning")
+
+
 def _per(value: object) -> Decimal:
     return amount(value, "per")
 
 
-def _date(value: object) -> str | None:
+def _date(value: object, key: str) -> str | None:
     if value is None:
         return None
+    if isinstance(value, datetime.datetime):
+        value = value.date()
     if isinstance(value, datetime.date):
         return value.isoformat()
     try:
-        return datetime.date.fromisoformat(str(value)).isoformat()
-    except ValueError:
-        raise ConfigurationError(f"as_of must be a date such as \"2025-06-01\", not {value!r}", "as_of") from None
+        return datetime.date.fromisoformat(value).isoformat()  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise ConfigurationError(f"{key} must be a date such as \"2025-06-01\", not {value!r:.40}", key) from None
+
+
+def _as_of(value: object) -> str | None:
+    return _date(value, "as_of")
+
+
+def _valid_from(value: object) -> str | None:
+    return _date(value, "valid_from")
+
+
+def _valid_until(value: object) -> str | None:
+    return _date(value, "valid_until")
+
+
+# Price lists of these vendors change at midnight in China, which has had one time since 1991.
+_CHINA = datetime.timezone(datetime.timedelta(hours=8), "Asia/Shanghai")
+
+
+def day_of(now: float) -> str:
+    """The date in China at the Unix time `now`: prices hold by it."""
+    return datetime.datetime.fromtimestamp(now, _CHINA).date().isoformat()
+
+
+def start_of(day: str) -> float:
+    """The Unix time at which a date begins in China."""
+    return datetime.datetime.combine(datetime.date.fromisoformat(day), datetime.time(), _CHINA).timestamp()
+
+
+def day_after(day: str) -> str:
+    """The next date."""
+    return (datetime.date.fromisoformat(day) + datetime.timedelta(days=1)).isoformat()
 
 
 def currency_code(value: object) -> str:
@@ -93,6 +130,7 @@ class Tier:
     input: Decimal | None = attrs.field(default=None, converter=_input_rate)
     output: Decimal | None = attrs.field(default=None, converter=_output_rate)
     cached: Decimal | None = attrs.field(default=None, converter=_cached_rate)
+    reasoning: Decimal | None = attrs.field(default=None, converter=_reasoning_rate)
 
 
 def _tiers(value: Iterable[Any]) -> tuple[Tier, ...]:
@@ -164,9 +202,11 @@ class Price:
     """What a deployment charges per `per` tokens (and per web search); amounts are text or Decimal.
 
     `tiers` go by input tokens, the last with `up_to=None`; the whole request is priced at its tier.
-    `cached` prices the cached part of the input; without it cached tokens pay the input price. Reasoning
-    tokens are output. A price with an unknown half is unknown: it never gives a cost. `as_of` (a date) and
-    `source` say where the figures come from. Raises ConfigurationError for floats and impossible values.
+    `cached` prices the cached part of the input; without it cached tokens pay the input price. Reasoning tokens
+    are output; `reasoning` prices them where the vendor asks another price for thinking. A price with an unknown
+    half is unknown: it never gives a cost. `as_of` (a date) and `source` say where the figures come from.
+    `valid_from` and `valid_until` are its first and last day, by the date in China; outside of them it is no price.
+    Raises ConfigurationError for floats and impossible values.
     """
 
     currency: str = attrs.field(converter=currency_code)
@@ -176,8 +216,11 @@ class Price:
     cached: Decimal | None = attrs.field(default=None, converter=_cached_rate)
     search: Decimal | None = attrs.field(default=None, converter=_search_rate)
     tiers: tuple[Tier, ...] = attrs.field(default=(), converter=_tiers)
-    as_of: str | None = attrs.field(default=None, converter=_date)
+    as_of: str | None = attrs.field(default=None, converter=_as_of)
     source: str | None = attrs.field(default=None, converter=_source)
+    reasoning: Decimal | None = attrs.field(default=None, converter=_reasoning_rate)
+    valid_from: str | None = attrs.field(default=None, converter=_valid_from)
+    valid_until: str | None = attrs.field(default=None, converter=_valid_until)
     _bands: tuple[tuple[int, int | None, Tier], ...] = attrs.field(init=False, repr=False, eq=False, default=())
     _floats: tuple[tuple[int | None, float, float], ...] = attrs.field(init=False, repr=False, eq=False, default=())
     known: bool = attrs.field(init=False, repr=False, eq=False, default=False)
@@ -192,13 +235,21 @@ class Price:
         inner = bounds[:-1]
         if any(type(bound) is not int or bound < 1 for bound in inner) or inner != sorted(set(inner)):  # type: ignore[type-var]
             raise ConfigurationError("tiers must rise by up_to", "tiers")
-        tiers = self.tiers or (Tier(None, self.input, self.output, self.cached),)
+        if self.valid_from and self.valid_until and self.valid_until < self.valid_from:
+            raise ConfigurationError("the last day is before the first", "valid_until")
+        tiers = self.tiers or (Tier(None, self.input, self.output, self.cached, self.reasoning),)
         object.__setattr__(self, "_bands", tuple(_banded(tiers)))
         object.__setattr__(self, "known", all(tier.input is not None and tier.output is not None for tier in tiers))
         object.__setattr__(self, "_floats", tuple((tier.up_to, *self._float_rates(tier)) for tier in tiers))
 
     def _float_rates(self, tier: Tier) -> tuple[float, float]:
-        return float(tier.input or 0) / float(self.per), float(tier.output or 0) / float(self.per)
+        made = tier.output or ZERO
+        thought = made if tier.reasoning is None else tier.reasoning
+        return float(tier.input or 0) / float(self.per), (float(made) + float(thought)) / 2 / float(self.per)
+
+    def valid_on(self, day: str) -> bool:
+        """Whether the price holds on the date `day`."""
+        return (self.valid_from or day) <= day <= (self.valid_until or day)
 
     def about(self, input_tokens: int, output_tokens: int) -> float:
         """The cost of so many tokens as a float, where the price is known: to compare with, never to bill."""
@@ -222,12 +273,15 @@ class Price:
         return Cost(EXACT.add(span[0], extra), EXACT.add(span[1], extra), self.currency)
 
     def of(self, input_tokens: int, output_tokens: int) -> Cost | None:
-        """The cost of so many tokens, none of them cached. None: the price is unknown."""
+        """The cost of so many tokens, none of them cached, any of them thinking. None: the price is unknown."""
         tier = self._tier(input_tokens)
         if tier.input is None or tier.output is None:
             return None
         total = self._sum((input_tokens, tier.input), (output_tokens, tier.output))
-        return Cost(total, total, self.currency)
+        if tier.reasoning is None:
+            return Cost(total, total, self.currency)
+        thought = self._sum((input_tokens, tier.input), (output_tokens, tier.reasoning))
+        return Cost(min(total, thought), max(total, thought), self.currency)
 
     def highest(self, input_tokens: int, output_tokens: int) -> Decimal | None:
         """An upper bound for a request of at most so many tokens, at the highest rate that may apply."""
@@ -235,7 +289,7 @@ class Price:
             return None
         reached = [tier for first, _, tier in self.bands() if first <= input_tokens]
         top_in = max(max(tier.input or ZERO, tier.cached or ZERO) for tier in reached)
-        top_out = max(tier.output or ZERO for tier in reached)
+        top_out = max(max(tier.output or ZERO, tier.reasoning or ZERO) for tier in reached)
         return self._sum((input_tokens, top_in), (output_tokens, top_out))
 
     def _tier(self, input_tokens: int) -> Tier:
@@ -255,29 +309,42 @@ class Price:
             return None
         known_in, known_out = usage.split()
         if known_in is not None and known_out is not None:
-            return self._split_cost(known_in, known_out, usage.cached_tokens)
+            return self._split_cost(known_in, known_out, usage)
         total = usage.total_tokens
-        return None if total is None else self._total_cost(total, usage.cached_tokens)
+        return None if total is None else self._total_cost(total, usage)
 
-    def _total_cost(self, total: int, cached: int | None) -> tuple[Decimal, Decimal]:
+    def _total_cost(self, total: int, usage: Usage) -> tuple[Decimal, Decimal]:
         """The range over every split of `total`: linear inside a tier, so its ends are enough."""
         ends: list[Decimal] = []
-        floor = min(cached or 0, total)
+        least = min(usage.cached_tokens or 0, total)
+        most = max(least, total - (usage.reasoning_tokens or 0))
         for first, last, _ in self.bands():
-            low, high = max(first, floor), total if last is None else min(last, total)
+            low, high = max(first, least), most if last is None else min(last, most)
             if low <= high:
-                ends += self._split_cost(low, total - low, cached) + self._split_cost(high, total - high, cached)
+                ends += self._split_cost(low, total - low, usage) + self._split_cost(high, total - high, usage)
         return min(ends), max(ends)
 
-    def _split_cost(self, given: int, made: int, cached: int | None) -> tuple[Decimal, Decimal]:
+    def _split_cost(self, given: int, made: int, usage: Usage) -> tuple[Decimal, Decimal]:
         tier = self._tier(given)
         assert tier.input is not None and tier.output is not None  # noqa: S101 (self.known was asked)
-        if tier.cached is None:
+        if tier.cached is None and tier.reasoning is None:
             total = self._sum((given, tier.input), (made, tier.output))
             return total, total
-        kept = range(min(cached, given), min(cached, given) + 1) if cached is not None else (0, given)
-        sums = [self._sum((given - part, tier.input), (part, tier.cached), (made, tier.output)) for part in kept]
+        ins = _halves(given, tier.input, usage.cached_tokens, tier.cached)
+        outs = _halves(made, tier.output, usage.reasoning_tokens, tier.reasoning)
+        sums = [self._sum(*one, *other) for one in ins for other in outs]
         return min(sums), max(sums)
+
+
+_Part = tuple[int, Decimal]
+
+
+def _halves(tokens: int, rate: Decimal, part: int | None, special: Decimal | None) -> list[tuple[_Part, ...]]:
+    """How one half of a request may be made up: all of it at `rate`, or `part` of it (None: any) at a rate of its own."""
+    if special is None:
+        return [((tokens, rate),)]
+    parts = (0, tokens) if part is None else (min(part, tokens),)
+    return [((tokens - each, rate), (each, special)) for each in parts]
 
 
 def _banded(tiers: tuple[Tier, ...]) -> Iterator[tuple[int, int | None, Tier]]:

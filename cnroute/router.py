@@ -56,11 +56,12 @@ class BaseRouter:
         clock: Any = time,
         random: Any = None,
         log_content: bool = False,
+        prices: Any = (),
         _accounts: Mapping[str, Deployment] = NO_ROUTES,
     ) -> None:
         settings = Settings(
             policy, timeouts, limits, retries, breaker, budgets, store, transport, plugins, currency, exchange, defaults,
-            clock, random, log_content, _accounts,
+            clock, random, log_content, _accounts, prices,
         )
         self._engine = Engine(deployments, routes, settings, self._asynchronous)
 

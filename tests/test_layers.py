@@ -77,6 +77,7 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
     ("chat", "explain"): "ChatCompletion.record and .explain are conveniences; explain knows values only",
     ("errors", "explain"): "CallError.record and .explain likewise",
     ("routing", "explain"): "Plan.record and .explain likewise",
+    ("binding", "config"): "Router(prices=FILE) is a convenience, too",
     ("router", "config"): "Router.from_config and .from_env are conveniences",
     ("engine", "observe"): "the library's own log is one of the observers, and structlog is loaded with the first router",
 }

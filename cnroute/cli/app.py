@@ -21,7 +21,7 @@ COMMANDS: Mapping[str, tuple[str, str, str]] = {
     "plan": ("plan", "plan", "Show where a call would go, in which order and why; sends nothing."),
     "explain": ("explain", "explain", "Explain records of calls: what was tried, what failed, what it cost."),
     "models": ("models", "models", "List every name that can be called."),
-    "prices": ("prices", "prices", "List the prices that calls are reckoned with."),
+    "prices": ("prices", "prices", "List or check the prices that calls are reckoned with."),
     "config": ("config", "config", "Check or show a configuration file."),
     "doctor": ("doctor", "doctor", "Look for what is missing or wrong: configuration, keys, plugins, clock."),
     "plugins": ("plugins", "plugins", "List plugins with their distribution, hooks and state."),

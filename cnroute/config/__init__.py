@@ -18,6 +18,7 @@ from cnroute.config.environment import (
     key_sources,
     plugin_host,
 )
+from cnroute.config.prices import price_rows
 from cnroute.config.reading import Reader
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "environment_arguments",
     "key_sources",
     "plugin_host",
+    "price_rows",
     "problems_of",
     "router_arguments",
 ]

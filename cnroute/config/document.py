@@ -8,7 +8,8 @@ from typing import Any
 
 import attrs
 
-from cnroute.config.reading import Reader, all_targets, document
+from cnroute.config.reading import Reader, document
+from cnroute.config.values import all_targets
 from cnroute.errors import ConfigurationError, Problem
 from cnroute.plugins import PluginHost
 

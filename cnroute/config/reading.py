@@ -8,21 +8,36 @@ Rules of this file
 
 from __future__ import annotations
 
-import difflib
 import logging
 import os
 import re
 import stat
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from decimal import Decimal
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, get_type_hints
 
 import attrs
-import cattrs
 
 from cnroute.arguments import make_request
+from cnroute.config.values import (
+    AMOUNTS,
+    Path_,
+    did_you_mean,
+    dotted,
+    float_hint,
+    indexed,
+    is_reference,
+    joined,
+    kind_of,
+    listed,
+    names_of,
+    one_field,
+    price_field,
+    structure,
+    unnamed,
+    variable,
+)
 from cnroute.deployments import TLS, Deployment, Route, Secret
 from cnroute.errors import BadRequestError, ConfigurationError, Problem
 from cnroute.failures import FailureKind
@@ -37,7 +52,6 @@ from cnroute.stores.redis import RedisStore
 LOG = logging.getLogger("cnroute.config")
 
 T = TypeVar("T")
-Path_ = tuple[str, ...]
 _Read = Callable[[Any, Any, Path_], Any]
 
 def document(config: Any) -> tuple[Mapping[str, Any], str | None]:
@@ -86,7 +100,7 @@ class Reader:
         """Providers that `host` does not have, and misspelt policies, of what is not sound as well."""
         for word, name, path in self._names:
             known = host.providers() if word == "provider" else list(POLICIES)
-            near = _near(name, known)
+            near = did_you_mean(name, known)
             if name not in known and near:
                 self._problem(path, f"there is no {word} {name!r:.60}{near}")
             elif word == "provider":
@@ -102,7 +116,7 @@ class Reader:
     # -- problems ----------------------------------------------------------------------------------------
 
     def _problem(self, path: Path_, reason: str) -> None:
-        self.problems.append(Problem(_dotted(path), reason, self._file))
+        self.problems.append(Problem(dotted(path), reason, self._file))
 
     def _try(self, path: Path_, make: Callable[[], T]) -> T | None:
         """`make()`; what it raises becomes a problem at `path`."""
@@ -110,7 +124,7 @@ class Reader:
             return make()
         except ConfigurationError as error:
             for problem in error.problems:
-                self._problem(_joined(path, problem.key), problem.reason)
+                self._problem(joined(path, problem.key), problem.reason)
         except (BadRequestError, TypeError, ValueError) as error:
             self._problem(path, str(error))
         return None
@@ -120,13 +134,13 @@ class Reader:
     def _table(self, value: Any, path: Path_, known: Sequence[str] | None = None) -> Mapping[str, Any]:
         """`value` if it is a table, without its unknown keys."""
         if not isinstance(value, Mapping):
-            self._problem(path, f"must be a table, not {_kind(value)}")
+            self._problem(path, f"must be a table, not {kind_of(value)}")
             return {}
         for key in value:
             if not isinstance(key, str):
-                self._problem(path, f"keys must be text, not {_kind(key)}")
+                self._problem(path, f"keys must be text, not {kind_of(key)}")
             elif known is not None and key not in known:
-                self._problem((*path, key), f"unknown key{_near(key, known) or _listed(known)}")
+                self._problem((*path, key), f"unknown key{did_you_mean(key, known) or listed(known)}")
         return {key: item for key, item in value.items() if isinstance(key, str) and (known is None or key in known)}
 
     def _settings(self, cls: type[T], value: Any, path: Path_, **fixed: Any) -> T | None:
@@ -134,27 +148,27 @@ class Reader:
         if isinstance(value, cls):
             return value
         if not isinstance(value, Mapping):
-            self._problem(path, f"must be a table, not {_kind(value)}")
+            self._problem(path, f"must be a table, not {kind_of(value)}")
             return None
         hints = get_type_hints(cls)
         before = len(self.problems)
         good = dict(fixed)
         for key, item in self._table(value, path, [name for name in hints if name not in fixed]).items():
-            kept = self._try((*path, key), lambda key=key, item=item: _one_field(cls, hints[key], key, self._value(item), fixed))  # type: ignore[misc]
+            kept = self._try((*path, key), lambda key=key, item=item: one_field(cls, hints[key], key, self._value(item), fixed))  # type: ignore[misc]
             if kept is not None:
                 good[key] = kept
         return cls(**good) if len(self.problems) == before else None
 
     def _value(self, value: Any) -> Any:
         """`value`, or what the reference to a variable or file that it is stands for."""
-        return self._referred(value) if _is_reference(value) else value
+        return self._referred(value) if is_reference(value) else value
 
     def _referred(self, reference: Mapping[str, str]) -> str:
         (kind, place), = reference.items()
         if not isinstance(place, str) or not place:
             raise ConfigurationError(f"{kind} must be the name of a {'variable' if kind == 'env' else 'file'}")
         if kind == "env":
-            return _variable(place)
+            return variable(place)
         try:
             return self._beside(place).read_text("utf-8").rstrip("\r\n")
         except (OSError, UnicodeDecodeError) as error:
@@ -181,7 +195,7 @@ class Reader:
         return arguments
 
     def _text(self, value: Any, path: Path_) -> str | None:
-        return self._try(path, lambda: _structure(self._value(value), str))
+        return self._try(path, lambda: structure(self._value(value), str))
 
     def _name(self, value: Any, path: Path_) -> str | None:
         """The name of a provider or policy; plugins bring more of them, so it is checked by the router."""
@@ -191,7 +205,7 @@ class Reader:
         return name
 
     def _flag(self, value: Any, path: Path_) -> bool | None:
-        return self._try(path, lambda: _structure(value, bool))
+        return self._try(path, lambda: structure(value, bool))
 
     def _timeouts(self, value: Any, path: Path_) -> Timeouts | None:
         if isinstance(value, int | float) and not isinstance(value, bool):
@@ -212,9 +226,9 @@ class Reader:
 
     def _budgets(self, value: Any, path: Path_) -> tuple[Budget, ...] | None:
         if isinstance(value, Mapping | str) or not isinstance(value, Iterable):
-            self._problem(path, f"must be a list of tables, not {_kind(value)}")
+            self._problem(path, f"must be a list of tables, not {kind_of(value)}")
             return None
-        found = [self._budget(item, _indexed(path, index)) for index, item in enumerate(value)]
+        found = [self._budget(item, indexed(path, index)) for index, item in enumerate(value)]
         return tuple(budget for budget in found if budget is not None)
 
     def _budget(self, value: Any, path: Path_) -> Budget | None:
@@ -224,7 +238,7 @@ class Reader:
         if isinstance(value, Mapping) and "cap" not in table:
             self._problem((*path, "cap"), 'is missing; write cap = "100"')
         if isinstance(table.get("cap"), float):
-            self._problem((*path, "cap"), _float_hint("cap", table["cap"]))
+            self._problem((*path, "cap"), float_hint("cap", table["cap"]))
             table = {**table, "cap": "0"}
         return self._try(path, lambda: Budget(**{"cap": "0", **table}))
 
@@ -243,7 +257,7 @@ class Reader:
     def _object(self, value: Any, path: Path_) -> Any:
         """A transport or store: its name, or (from a mapping) the object itself."""
         if isinstance(value, Mapping | bool | int | float | list | tuple):
-            self._problem(path, f"must be a name, not {_kind(value)}")
+            self._problem(path, f"must be a name, not {kind_of(value)}")
             return None
         return value
 
@@ -252,7 +266,7 @@ class Reader:
         for code, item in self._table(value, path).items():
             entry = self._table(item, (*path, code), ("rate", "as_of"))
             if isinstance(entry.get("rate"), float):
-                self._problem((*path, code, "rate"), _float_hint("rate", entry["rate"]))
+                self._problem((*path, code, "rate"), float_hint("rate", entry["rate"]))
             elif set(entry) == {"rate", "as_of"}:
                 rates[code] = dict(entry)
             elif isinstance(item, Mapping):
@@ -307,7 +321,7 @@ class Reader:
                 name = value.strip("${}")
                 self._problem(path, f'is no key; for the variable write {{ env = "{name}" }}')
                 return None
-        if _is_reference(value) and isinstance(value.get("file"), str) and value["file"]:
+        if is_reference(value) and isinstance(value.get("file"), str) and value["file"]:
             value = {"file": str(self._beside(value["file"]))}
         secret = self._try(path, lambda: value if isinstance(value, Secret) else Secret(value))
         if secret is not None and secret.origin != "callable" and self._try(path, secret.reveal) is None:
@@ -347,26 +361,38 @@ class Reader:
         tiers = self._tiers(table.pop("tiers"), (*path, "tiers")) if "tiers" in table else ()
         if "currency" not in table and isinstance(value, Mapping):
             self._problem((*path, "currency"), 'is missing; write currency = "CNY"')
-        for key, item in self._table(table, path, _PRICE).items():
-            if isinstance(item, float) and key in _AMOUNTS:
-                self._problem((*path, key), _float_hint(key, item))
+        for key, item in self._table(table, path, PRICE).items():
+            if isinstance(item, float) and key in AMOUNTS:
+                self._problem((*path, key), float_hint(key, item))
             else:
-                self._try((*path, key), lambda key=key, item=item: _price_field(key, item))  # type: ignore[misc]
+                self._try((*path, key), lambda key=key, item=item: price_field(key, item))  # type: ignore[misc]
         if len(self.problems) > before:
             return None
         return self._try(path, lambda: Price(**table, tiers=tiers))
 
+    def _price_list(self, value: Any, path: Path_) -> Any:
+        """The file that holds the user's own prices, as rows; a mapping may hold the rows themselves."""
+        if not isinstance(value, str | os.PathLike):
+            return self._object(value, path) if not isinstance(value, list | tuple) else value
+        from cnroute.config.prices import price_rows
+
+        try:
+            return price_rows(self._beside(os.fspath(value)))
+        except ConfigurationError as error:
+            self.problems += error.problems
+        return None
+
     def _tiers(self, value: Any, path: Path_) -> tuple[Tier, ...]:
         found = []
         if not isinstance(value, Sequence) or isinstance(value, str):
-            self._problem(path, f"must be a list of tables, not {_kind(value)}")
+            self._problem(path, f"must be a list of tables, not {kind_of(value)}")
             return ()
         for index, item in enumerate(value):
-            place = _indexed(path, index)
+            place = indexed(path, index)
             if isinstance(item, Mapping):
-                for key in _AMOUNTS & item.keys():
+                for key in AMOUNTS & item.keys():
                     if isinstance(item[key], float):
-                        self._problem((*place, key), _float_hint(key, item[key]))
+                        self._problem((*place, key), float_hint(key, item[key]))
                         item = {name: kept for name, kept in item.items() if name != key}
             tier = self._settings(Tier, item, place)
             if tier is not None:
@@ -389,7 +415,7 @@ class Reader:
         if isinstance(value, list | tuple):
             value = {"targets": value}
         elif not isinstance(value, Mapping):
-            self._problem(path, f"must be a table, or a list of targets, not {_kind(value)}")
+            self._problem(path, f"must be a table, or a list of targets, not {kind_of(value)}")
             return None
         before = len(self.problems)
         table = self._table(value, path, list(self._ROUTE))
@@ -406,12 +432,12 @@ class Reader:
         if isinstance(value, Mapping):
             weights = self._table(value, path)
             self._aims += [(name, (*path, name)) for name in weights]
-            self._try(path, lambda: _unnamed(lambda: weights_of(weights)))
+            self._try(path, lambda: unnamed(lambda: weights_of(weights)))
             return dict(weights)
         if not isinstance(value, list | tuple):
-            self._problem(path, f"must be a list of names, or a table of name and weight, not {_kind(value)}")
+            self._problem(path, f"must be a list of names, or a table of name and weight, not {kind_of(value)}")
             return None
-        found = [self._target(item, _indexed(path, index)) for index, item in enumerate(value)]
+        found = [self._target(item, indexed(path, index)) for index, item in enumerate(value)]
         return [target for target in found if target is not None]
 
     def _target(self, value: Any, path: Path_) -> Any:
@@ -420,19 +446,19 @@ class Reader:
         if isinstance(value, str):
             self._aims.append((value, path))
             return value
-        self._problem(path, f"must be a name or a nested route, not {_kind(value)}")
+        self._problem(path, f"must be a name or a nested route, not {kind_of(value)}")
         return None
 
     def _kinds(self, value: Any, path: Path_) -> list[str]:
         if isinstance(value, str) or not isinstance(value, Iterable):
-            self._problem(path, f"must be a list of failure kinds, not {_kind(value)}")
+            self._problem(path, f"must be a list of failure kinds, not {kind_of(value)}")
             return []
-        return [kind for index, kind in enumerate(value) if self._is_kind(kind, _indexed(path, index))]
+        return [kind for index, kind in enumerate(value) if self._is_kind(kind, indexed(path, index))]
 
     def _is_kind(self, kind: Any, path: Path_) -> bool:
         good = isinstance(kind, str) and kind in _KINDS
         if not good:
-            self._problem(path, f"there is no failure kind {kind!r:.60}{_near(str(kind), _KINDS)}")
+            self._problem(path, f"there is no failure kind {kind!r:.60}{did_you_mean(str(kind), _KINDS)}")
         return good
 
     def _fallback(self, value: Any, path: Path_) -> dict[str, str]:
@@ -441,7 +467,7 @@ class Reader:
             if self._is_kind(kind, (*path, kind)):
                 found[kind] = word
                 row = {kind: word}
-                self._try((*path, kind), lambda row=row: _unnamed(lambda: table_for((), row)))  # type: ignore[misc]
+                self._try((*path, kind), lambda row=row: unnamed(lambda: table_for((), row)))  # type: ignore[misc]
         return found
 
     def _free(self, value: Any, path: Path_) -> dict[str, Any]:
@@ -451,10 +477,10 @@ class Reader:
 
     def _check_targets(self, sections: Mapping[str, Any]) -> None:
         """Targets that no section declares, whether or not the declaration is sound."""
-        declared = [name for key in ("deployments", "routes") for name in _names_of(sections.get(key))]
+        declared = [name for key in ("deployments", "routes") for name in names_of(sections.get(key))]
         for name, path in self._aims:
             if name not in declared:
-                self._problem(path, f"there is no deployment or route {name!r:.60}{_near(name, declared)}")
+                self._problem(path, f"there is no deployment or route {name!r:.60}{did_you_mean(name, declared)}")
 
     def _check_mode(self) -> None:
         """Keys in a file that others may read are worth a warning."""
@@ -480,6 +506,7 @@ class Reader:
         "currency": _text,
         "exchange": _exchange,
         "defaults": _defaults,
+        "prices": _price_list,
     }
     _DEPLOYMENT: ClassVar[Mapping[str, _Read]] = {
         "provider": _name,
@@ -516,126 +543,6 @@ _DEFAULTS = (
     "knowledge_base",
 )
 _BUDGET = [field.name for field in attrs.fields(Budget) if field.init]
-_PRICE = [field.name for field in attrs.fields(Price) if field.init]
-_AMOUNTS = frozenset(("input", "output", "cached", "search", "per"))
+PRICE = [field.name for field in attrs.fields(Price) if field.init]
 _KINDS = tuple(kind.value for kind in FailureKind)
 _LIKE_A_VARIABLE = re.compile(r"\$\{?[A-Za-z_][A-Za-z0-9_]*\}?")
-
-
-def _strict(kind: type, words: str, *, also: tuple[type, ...] = ()) -> Callable[[Any, Any], Any]:
-    """A structure hook that takes `kind` as it is and converts nothing."""
-
-    def take(value: Any, _: Any) -> Any:
-        if isinstance(value, bool) is (kind is bool) and isinstance(value, (kind, *also)):
-            return value
-        raise TypeError(f"must be {words}, not {_kind(value)}")
-
-    return take
-
-
-def _converter() -> cattrs.Converter:
-    """Reads the fields of settings by their types, without a single conversion."""
-    converter = cattrs.Converter(forbid_extra_keys=True, detailed_validation=False)
-    converter.register_structure_hook(str, _strict(str, "text"))
-    converter.register_structure_hook(bool, _strict(bool, "true or false"))
-    converter.register_structure_hook(int, _strict(int, "a whole number"))
-    converter.register_structure_hook(float, _strict(float, "a number", also=(int,)))
-    converter.register_structure_hook(Decimal, lambda value, _: value)  # amounts are checked where they live
-    return converter
-
-
-_CONVERTER = _converter()
-
-
-def _structure(value: Any, kind: Any) -> Any:
-    return _CONVERTER.structure(value, kind)
-
-
-def _one_field(cls: type[Any], hint: Any, name: str, value: Any, fixed: Mapping[str, Any]) -> Any:
-    """`value` as the field `name` of `cls`: its type, then the rules of the class. None stays None."""
-    kept = _structure(value, hint)
-    _unnamed(lambda: cls(**{**fixed, name: kept}))
-    return kept
-
-
-def _price_field(name: str, value: Any) -> None:
-    if name == "source":
-        _structure(value, str)
-    _unnamed(lambda: Price(**{"currency": "CNY", name: value}))
-
-
-def _unnamed(make: Callable[[], T]) -> T:
-    """`make()`; its problems lose their keys, where the place is known better than there."""
-    try:
-        return make()
-    except ConfigurationError as error:
-        problems = [attrs.evolve(problem, key="") for problem in error.problems]
-    raise ConfigurationError(problems)
-
-
-def _kind(value: Any) -> str:
-    """What `value` is, in the words of TOML; never the value itself, which may be a key."""
-    if isinstance(value, Mapping):
-        return "a table"
-    return "nothing" if value is None else _KINDS_OF_VALUES.get(type(value), type(value).__name__)
-
-
-_KINDS_OF_VALUES: Mapping[type, str] = {
-    bool: "true or false", int: "a whole number", float: "a number with a point", str: "text", list: "a list", tuple: "a list",
-}
-
-
-def _float_hint(key: str, value: float) -> str:
-    return f'a number with a point is not exact; quote it: {key} = "{value}"'
-
-
-def _near(word: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(word, list(known), 3, 0.6)
-    return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
-
-
-def _listed(known: Iterable[str]) -> str:
-    return f"; known are {', '.join(known)}"
-
-
-def _dotted(path: Path_) -> str:
-    """A path in TOML's own writing: what is no bare key is quoted."""
-    return ".".join(part if re.fullmatch(r"[A-Za-z0-9_\-]+(\[\d+\])*", part) else _quoted(part) for part in path)
-
-
-def _quoted(part: str) -> str:
-    return f'"{part[:60]}"' if part.isprintable() else ascii(part[:60])
-
-
-def _joined(path: Path_, key: str) -> Path_:
-    """`path` and the key of a problem below it, which may repeat the last part."""
-    parts = tuple(key.split(".")) if key else ()
-    return path if not parts or path[-1:] == parts else (*path, *parts)
-
-
-def _indexed(path: Path_, index: int) -> Path_:
-    return (*path[:-1], f"{path[-1]}[{index}]")
-
-
-def _is_reference(value: Any) -> bool:
-    return isinstance(value, Mapping) and len(value) == 1 and set(value) <= {"env", "file"}
-
-
-def _variable(name: str) -> str:
-    value = os.environ.get(name)
-    if value is None:
-        raise ConfigurationError(f"the environment variable {name} is not set")
-    return value
-
-
-def _names_of(section: Any) -> list[str]:
-    return list(section) if isinstance(section, Mapping) else []
-
-
-def all_targets(route: Route) -> Iterable[str]:
-    """Every name below a route."""
-    for target in route.targets:
-        if isinstance(target, Route):
-            yield from all_targets(target)
-        else:
-            yield target

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import decimal
 import pickle
 import random
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 import cnroute
-from cnroute.money import add_up, amount, plain
+from cnroute.money import add_up, amount, day_after, day_of, plain, start_of
 from cnroute.testing import FakeTransport
 from tests.flow.toy import Toy, answer, deployment, error, host, raised
 
@@ -26,7 +27,8 @@ def rate(draw: random.Random) -> str:
 def random_price(draw: random.Random, cached: bool | None = None, tiers: int | None = None) -> cnroute.Price:
     def halves() -> dict[str, Any]:
         with_cached = draw.random() < 0.5 if cached is None else cached
-        return {"input": rate(draw), "output": rate(draw), "cached": rate(draw) if with_cached else None}
+        thinking = rate(draw) if draw.random() < 0.3 else None
+        return {"input": rate(draw), "output": rate(draw), "cached": rate(draw) if with_cached else None, "reasoning": thinking}
 
     count = draw.randrange(0, 4) if tiers is None else tiers
     per = draw.choice(["1000", "1000000", "1"])
@@ -36,11 +38,12 @@ def random_price(draw: random.Random, cached: bool | None = None, tiers: int | N
     return cnroute.Price("CNY", per=per, tiers=[cnroute.Tier(bound, **halves()) for bound in [*bounds, None]])
 
 
-def oracle(price: cnroute.Price, given: int, made: int, cached: int) -> Fraction:
+def oracle(price: cnroute.Price, given: int, made: int, cached: int, thought: int = 0) -> Fraction:
     """What so many tokens cost, straight from the rules of the contract."""
     tier: Any = next((tier for tier in price.tiers if tier.up_to is None or given <= tier.up_to), price)
     kept = Fraction(tier.input if tier.cached is None else tier.cached)
-    sums = Fraction(tier.input) * (given - cached) + kept * cached + Fraction(tier.output) * made
+    mind = Fraction(tier.output if tier.reasoning is None else tier.reasoning)
+    sums = Fraction(tier.input) * (given - cached) + kept * cached + Fraction(tier.output) * (made - thought) + mind * thought
     return sums / Fraction(price.per)
 
 
@@ -49,24 +52,30 @@ def test_known_halves_cost_exactly_what_fractions_say() -> None:
     draw = random.Random(SEED)
     for _ in range(2000):
         price, given, made = random_price(draw), draw.randrange(0, 90), draw.randrange(0, 90)
-        cached = draw.randrange(0, given + 1)
-        cost = price.cost(cnroute.Usage(given, made, None, cached))
+        cached, thought = draw.randrange(0, given + 1), draw.randrange(0, made + 1)
+        cost = price.cost(cnroute.Usage(given, made, None, cached, thought))
         assert cost is not None and cost.exact
-        assert Fraction(cost.low) == oracle(price, given, made, cached)
+        assert Fraction(cost.low) == oracle(price, given, made, cached, thought)
 
 
 def test_a_total_alone_costs_the_range_of_every_possible_split() -> None:
-    """With tiers and cached prices too, the ends are the cheapest and the dearest split of all."""
+    """With tiers, cached and reasoning prices too, the ends are the cheapest and the dearest split of all."""
     draw = random.Random(SEED)
+
+    def parts(known: int | None, whole: int) -> list[int]:
+        return list(range(whole + 1)) if known is None else [known] if known <= whole else []
+
     for _ in range(120):
-        price, total = random_price(draw), draw.randrange(0, 80)
+        price, total = random_price(draw), draw.randrange(0, 20)
         known = draw.choice([None, draw.randrange(0, total + 1)])
+        mind = draw.choice([None, draw.randrange(0, total + 1 - (known or 0))])
         every = [
-            oracle(price, given, total - given, cached)
+            oracle(price, given, total - given, cached, thought)
             for given in range(total + 1)
-            for cached in (range(given + 1) if known is None else [known] if known <= given else [])
+            for cached in parts(known, given)
+            for thought in parts(mind, total - given)
         ]
-        cost = price.cost(cnroute.Usage(None, None, total, known))
+        cost = price.cost(cnroute.Usage(None, None, total, known, mind))
         assert cost is not None
         assert (Fraction(cost.low), Fraction(cost.high)) == (min(every), max(every))
 
@@ -77,6 +86,28 @@ def test_unknown_cached_tokens_make_a_range() -> None:
     assert price.cost(cnroute.Usage(5, 1)) == cnroute.Cost(Decimal(11), Decimal(51), "CNY")
     assert price.cost(cnroute.Usage(5, 1, cached_tokens=5)) == cnroute.Cost(Decimal(11), Decimal(11), "CNY")
     assert price.cost(cnroute.Usage(5, 1, cached_tokens=99)) == cnroute.Cost(Decimal(11), Decimal(11), "CNY")
+
+
+def test_reasoning_has_a_price_of_its_own_where_the_vendor_asks_one() -> None:
+    """Without it thinking is output; with it and no count of it, the cost is a range, and so is an estimate."""
+    plain, apart = cnroute.Price("CNY", "1", "2", per=1), cnroute.Price("CNY", "1", "2", per=1, reasoning="8")
+    told, silent = cnroute.Usage(5, 4, reasoning_tokens=3), cnroute.Usage(5, 4)
+    assert plain.cost(told) == plain.cost(silent) == cnroute.Cost(Decimal(13), Decimal(13), "CNY")
+    assert apart.cost(told) == cnroute.Cost(Decimal(31), Decimal(31), "CNY")
+    assert apart.cost(silent) == apart.of(5, 4) == cnroute.Cost(Decimal(13), Decimal(37), "CNY")
+    assert apart.about(5, 4) == 25
+    assert apart.highest(5, 4) == 37
+
+
+def test_a_price_holds_from_its_first_to_its_last_day() -> None:
+    """Both days included; days begin at midnight in China."""
+    price = cnroute.Price("CNY", "1", "1", valid_from="2026-01-01", valid_until=datetime.date(2026, 6, 30))
+    held = [price.valid_on(day) for day in ("2025-12-31", "2026-01-01", "2026-06-30", "2026-07-01")]
+    assert held == [False, True, True, False]
+    assert cnroute.Price("CNY", "1", "1").valid_on("1999-01-01")
+    midnight = datetime.datetime(2025, 12, 31, 16, tzinfo=datetime.UTC).timestamp()
+    assert (day_of(midnight - 1), day_of(midnight), start_of("2026-01-01")) == ("2025-12-31", "2026-01-01", midnight)
+    assert day_after("2024-02-28") == "2024-02-29"
 
 
 def test_total_only_is_lower_and_higher_price_times_total() -> None:
@@ -170,6 +201,11 @@ WRONG: list[dict[str, Any]] = [
     {"currency": None},
     {"currency": "CNYX"},
     {"source": 5},
+    {"reasoning": 0.5},
+    {"tiers": [{"reasoning": "-1"}]},
+    {"valid_from": "soon"},
+    {"valid_until": 20261231},
+    {"valid_from": "2026-02-01", "valid_until": "2026-01-31"},
 ]
 
 
@@ -246,7 +282,8 @@ def test_an_upper_bound_is_one() -> None:
         assert bound is not None
         for _ in range(20):
             less, fewer = draw.randrange(0, given + 1), draw.randrange(0, made + 1)
-            assert oracle(price, less, fewer, draw.randrange(0, less + 1)) <= Fraction(bound)
+            thought = draw.randrange(0, fewer + 1)
+            assert oracle(price, less, fewer, draw.randrange(0, less + 1), thought) <= Fraction(bound)
 
 
 def test_costs_and_bills_say_what_they_are() -> None:
