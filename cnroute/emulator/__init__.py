@@ -7,7 +7,8 @@ only, makes no outbound request, and uses nothing but the standard library.
 from __future__ import annotations
 
 from cnroute.emulator.faults import FAULTS, Fault
+from cnroute.emulator.knowledge import StoredBase, StoredDocument, StoredFile
 from cnroute.emulator.received import Received
 from cnroute.emulator.server import Emulator, main
 
-__all__ = ["FAULTS", "Emulator", "Fault", "Received", "main"]
+__all__ = ["FAULTS", "Emulator", "Fault", "Received", "StoredBase", "StoredDocument", "StoredFile", "main"]

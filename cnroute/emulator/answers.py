@@ -138,7 +138,10 @@ class Tool(NamedTuple):
 
 @dataclass(slots=True, frozen=True)
 class Turn:
-    """What the model has to react to: the last user text, and a tool result where that came last."""
+    """What the model has to react to: the last user text, and a tool result where that came last.
+
+    ``quote`` is a sentence of a knowledge base to answer with.
+    """
 
     user: str
     input_tokens: int
@@ -148,6 +151,7 @@ class Turn:
     thinking: bool = False
     room: int | None = None
     wrap: Callable[[str], str] | None = None
+    quote: str = ""
 
 
 class Increment(NamedTuple):
@@ -202,9 +206,16 @@ def compose(turn: Turn, seed: int = 0) -> Answer:
     reasoning = thought(turn.user, seed) if turn.thinking else ""
     if turn.tool and turn.result is None:
         return Answer("", reasoning, call(turn.tool, turn.user), "tool_calls", turn.input_tokens)
-    said = answer(turn.user, seed) if turn.result is None else f"根据查询结果:{turn.result}"
+    said = _said(turn, seed) if turn.result is None else f"根据查询结果:{turn.result}"
     text, finish = _cut(turn.wrap(said) if turn.wrap else said, turn)
     return Answer(text, reasoning, None, finish, turn.input_tokens)
+
+
+def _said(turn: Turn, seed: int) -> str:
+    if not turn.quote:
+        return answer(turn.user, seed)
+    marker = MARKER.search(turn.user)
+    return f"{marker[0]} 根据资料:{turn.quote}" if marker else f"根据资料:{turn.quote}"
 
 
 def _cut(text: str, turn: Turn) -> tuple[str, str]:

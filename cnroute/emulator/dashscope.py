@@ -216,7 +216,7 @@ class Dashscope(Dialect):
     def error_frame(self, refusal: Refusal) -> Frame:
         return Frame(self.error_document(refusal), event="error", status=refusal.status)
 
-    def check_key(self, key: str, expected: str | None) -> None:
+    def check_key(self, key: str, expected: str | None, group: str | None = None) -> None:
         require(key, self.refusal("InvalidApiKey", "No API-key provided."))
         require(key == expected if expected else key != "wrong-key", self.refusal("InvalidApiKey"))
 

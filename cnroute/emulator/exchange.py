@@ -1,18 +1,22 @@
 """The values that pass between sockets, dialects and faults.
 
 Nothing here opens a socket, looks at a clock or draws a random number: a dialect is a pure reading of one request,
-and everything it gives can be predicted from the request and the seed.
+and everything it gives can be predicted from the request and the seed (and from the library, where a request is about
+files and knowledge bases).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from cnroute.emulator.answers import Answer, Turn, compose
+
+if TYPE_CHECKING:
+    from cnroute.emulator.knowledge.library import Library
 
 JSON = dict[str, Any]
 Headers = list[tuple[str, str]]
@@ -30,7 +34,10 @@ class Refusal(Exception):
 
 @dataclass(slots=True, frozen=True)
 class Ask:
-    """One request as it arrived, decoded, without its key. ``created`` is the wall clock in whole seconds."""
+    """One request as it arrived, decoded, without its key. ``created`` is the wall clock in whole seconds.
+
+    ``library`` holds the files and knowledge bases of the emulator.
+    """
 
     model: str
     body: JSON
@@ -39,6 +46,15 @@ class Ask:
     seed: int = 0
     number: int = 1
     created: int = 1722829751
+    library: Library | None = None
+
+
+class Download(NamedTuple):
+    """An answer that is bytes and no JSON; they are read as they are sent."""
+
+    kind: str
+    size: int
+    pieces: Iterator[bytes]
 
 
 @dataclass(slots=True)
@@ -73,6 +89,9 @@ class Dialect:
 
     provider: ClassVar[str] = ""
     unknown_path: ClassVar[tuple[str, bytes]] = ("text/plain", b"404 page not found")
+    script: ClassVar[str] = ""  # what its faults are scripted under; empty: the model of the request
+    receives_form: ClassVar[bool] = False  # its body is a multipart form with a file
+    loading: float | None = None  # how many seconds the base that it changes stays loading; None: as the emulator says
 
     def __init__(self, ask: Ask) -> None:
         self.ask = ask
@@ -86,8 +105,8 @@ class Dialect:
         """Whether the request asks for a stream."""
         return self.ask.body.get("stream") is True
 
-    def check_key(self, key: str, expected: str | None) -> None:
-        """Raise the vendor's own refusal of a missing or wrong key (and group)."""
+    def check_key(self, key: str, expected: str | None, group: str | None = None) -> None:
+        """Raise the vendor's own refusal of a missing or wrong key (and group); ``None`` expects no certain one."""
         raise NotImplementedError
 
     def check(self) -> None:
@@ -145,6 +164,10 @@ class Dialect:
         if choice not in self._answers:
             self._answers[choice] = compose(self.turn(), seed=self.ask.seed + choice)
         return self._answers[choice]
+
+    def download(self) -> Download | None:
+        """The answer where it is a file; ``None``: it is the document."""
+        return None
 
     def headers(self, content_type: str) -> Headers:
         """The response headers that the vendor always sends."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, urlsplit
 
@@ -81,6 +82,30 @@ class Reader:
         while len(self._buffer) < least and self.fill():
             pass
         return bytes(self._buffer[:least])
+
+    def pieces(self, head: Head) -> Iterator[bytes]:
+        """The body in pieces as they come. Raises ``ConnectionError`` if the client closes inside it."""
+        if not head.chunked:
+            yield from self._parts(head.length)
+            return
+        while size := _size(self._line()):
+            yield from self._parts(size)
+            self._exactly(2)
+        while self._line():
+            pass
+
+    def _parts(self, size: int) -> Iterator[bytes]:
+        while size:
+            if not self._buffer and not self.fill():
+                raise ConnectionResetError("the client closed inside its request")
+            part = self._take(size)
+            size -= len(part)
+            yield part
+
+    def drop(self, size: int) -> None:
+        """Take so many bytes away, or all that still come if they are less."""
+        while size and (self._buffer or self.fill()):
+            size -= len(self._take(size))
 
     def body(self, head: Head) -> bytes:
         """The whole body. Raises ``ConnectionError`` if the client closes inside it."""

@@ -22,14 +22,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from cnroute.emulator import answers, dashscope, minimax
+from cnroute.emulator import answers, control, dashscope, minimax
 from cnroute.emulator.allowance import Allowances
 from cnroute.emulator.choices import Choices, Weights, split
-from cnroute.emulator.exchange import Ask, Dialect, Refusal, encode
+from cnroute.emulator.exchange import Ask, Dialect, Refusal
 from cnroute.emulator.faults import Chosen, UnknownFault, play
+from cnroute.emulator.knowledge import CALLS, Library, Quotas, StoredBase, StoredFile
+from cnroute.emulator.knowledge.arriving import Arriving, shown
 from cnroute.emulator.reading import BadRequest, Head, Reader
 from cnroute.emulator.received import Log, Received
-from cnroute.emulator.steps import End, Pause, Scene, Send, Step, Steps, head, json_reply
+from cnroute.emulator.steps import End, Pause, Scene, Send, Step, Steps, Take, head, json_reply
 
 HOSTS = {"127.0.0.1": "127.0.0.1", "localhost": "127.0.0.1", "::1": "::1"}
 PREFIXES = {
@@ -37,15 +39,17 @@ PREFIXES = {
     "minimax-v2": "/minimax",
     "minimax-pro": "/minimax",
     "minimax-legacy": "/minimax",
+    "minimax-knowledge": "/minimax",
 }
 BASES = {
     "dashscope": "/dashscope/api/v1",
-    **dict.fromkeys(("minimax-v2", "minimax-pro", "minimax-legacy"), "/minimax/v1"),
+    **dict.fromkeys(("minimax-v2", "minimax-pro", "minimax-legacy", "minimax-knowledge"), "/minimax/v1"),
 }
 
 # The vendors' own paths work with and without the emulator's prefix.
-VENDOR_PATHS: dict[str, type[Dialect]] = {dashscope.PATH: dashscope.Dashscope, **minimax.PATHS}
-DIALECTS = {prefix + path: dialect for path, dialect in VENDOR_PATHS.items() for prefix in ("", PREFIXES[dialect.provider])}
+CHATS: dict[str, type[Dialect]] = {dashscope.PATH: dashscope.Dashscope, **minimax.PATHS}
+PLACES: dict[tuple[str, str], type[Dialect]] = {**{("POST", path): kind for path, kind in CHATS.items()}, **CALLS}
+DIALECTS = {(method, prefix + path): kind for (method, path), kind in PLACES.items() for prefix in ("", PREFIXES[kind.provider])}
 MODEL_AT = re.compile(rb'"model"\s*:\s*"((?:[^"\\]|\\.)*)"')
 EARLY_BYTES = 65536
 PATIENCE = 0.5
@@ -61,6 +65,8 @@ class Site:
     choices: Choices
     connections: Connections
     allowances: Allowances
+    library: Library
+    group: str | None = None
     latency: float = 0.0
     log: Log = field(default_factory=Log)
     closed: bool = False
@@ -72,19 +78,24 @@ class Emulator:
     A fault is chosen by the suffix of the model name (``"yi-large!http_503"``), else by ``script``, else by ``weights``.
     ``api_key``: the only accepted key; without it every key but ``"wrong-key"`` is. ``pace``: seconds between the events of
     a stream. ``latency``: seconds before every answer, good or bad. ``limits``: what models allow in a minute, as in
-    ``{"yi-large": {"requests": 60, "tokens": 100_000}}``, counted on ``clock``. Use it as a context manager; after
-    ``close()`` no thread and no socket is left.
+    ``{"yi-large": {"requests": 60, "tokens": 100_000}}``, counted on ``clock``. ``group_id``: the only accepted GroupId of
+    MiniMax; without it every one but ``"wrong-group"`` is. ``loading``: seconds that a knowledge base is ``loading`` after
+    a change, on ``clock``. ``quotas``: other limits of files and bases than the vendor's, as in ``{"bases": 2}``. Use it
+    as a context manager; after ``close()`` no thread, no socket and no file is left.
     """
 
     def __init__(self, *, host: str = "127.0.0.1", port: int = 0, seed: int = 0, api_key: str | None = None,
                  weights: Weights | None = None, pace: float = 0.0, limits: Mapping[str, Mapping[str, Any]] | None = None,
-                 clock: Callable[[], float] = time.monotonic, latency: float = 0.0) -> None:  # fmt: skip
+                 clock: Callable[[], float] = time.monotonic, latency: float = 0.0, group_id: str | None = None,
+                 loading: float = 0.05, quotas: Mapping[str, int] | None = None) -> None:  # fmt: skip
         if host not in HOSTS:
             raise ValueError(f"the emulator listens on loopback only (127.0.0.1 or ::1), not on {host!r}")
         self.host = HOSTS[host]
         self.seed = seed
         self.port = port
-        self._site = Site(seed, api_key, pace, Choices(seed, weights, BASES), Connections(), Allowances(limits, clock), latency)
+        library = Library(Quotas(**(quotas or {})), loading, clock)
+        self._site = Site(seed, api_key, pace, Choices(seed, weights, BASES), Connections(), Allowances(limits, clock),
+                          library, group_id, latency)  # fmt: skip
         self._listener: socket.socket | None = None
         self._acceptor: threading.Thread | None = None
 
@@ -119,6 +130,7 @@ class Emulator:
             self._acceptor.join()
         self._listener.close()
         self._site.connections.close()
+        self._site.library.clear()
 
     def _accept(self) -> None:
         assert self._listener is not None
@@ -148,7 +160,10 @@ class Emulator:
         return self.url + BASES[provider]
 
     def script(self, model: str, faults: Sequence[str]) -> None:
-        """Faults for the next requests for a model, one each, then ``ok``; ``"@connect"`` scripts new connections."""
+        """Faults for the next requests for a model, one each, then ``ok``; ``"@connect"`` scripts new connections.
+
+        A call about files or knowledge bases is scripted under its path, such as ``"files/upload"``.
+        """
         self._site.choices.script(model, faults)
 
     def answer(self, text: str) -> str:
@@ -161,6 +176,28 @@ class Emulator:
         return self._site.log.copy()
 
     @property
+    def files(self) -> list[StoredFile]:
+        """The files that it keeps, the oldest first: a copy of the list."""
+        return self._site.library.files
+
+    @property
+    def bases(self) -> list[StoredBase]:
+        """The knowledge bases as they are now, the oldest first: a copy of the list."""
+        return self._site.library.bases
+
+    def next_ids(self, *ids: int) -> None:
+        """Give the next files and bases these ids, in this order; then its own again."""
+        self._site.library.ids.wanted.extend(ids)
+
+    def settle(self) -> None:
+        """Make every knowledge base available now."""
+        self._site.library.settle()
+
+    def empty(self) -> None:
+        """Delete all files and knowledge bases."""
+        self._site.library.clear()
+
+    @property
     def open_connections(self) -> int:
         """How many connections are open now."""
         return self._site.connections.open
@@ -171,7 +208,7 @@ class Emulator:
         return self._site.connections.accepted
 
     def reset(self) -> None:
-        """Forget the log and the scripts."""
+        """Forget the log and the scripts; files and knowledge bases stay."""
         self._site.log.clear()
         self._site.choices.clear()
 
@@ -180,7 +217,7 @@ class Connections:
     """The open sockets and their threads."""
 
     def __init__(self) -> None:
-        self.accepted = 0
+        self.accepted: int = 0
         self._lock = threading.Lock()
         self._open: dict[int, tuple[socket.socket, threading.Thread]] = {}
 
@@ -251,20 +288,26 @@ class Connection:
     def _handle(self, request: Head) -> bool:
         if request.headers.get("expect", "").lower() == "100-continue":
             self.sock.sendall(head(100, []))
-        if request.path.startswith("/_emulator/"):
-            body = self._reader.body(request)
-            return self._perform(_control(self.site, request, body), None) and request.keep_alive
-        dialect = DIALECTS.get(request.path) if request.method == "POST" else None
+        if request.path.startswith(control.PREFIX):
+            body = _decode(self._reader.body(request))
+            return self._perform(control.control(self.site, request.method, request.path, body), None) and request.keep_alive
+        dialect = DIALECTS.get((request.method, request.path))
         if dialect is None:
             return self._nowhere(request)
-        return self._early(request, dialect) if self._is_early(request) else self._exchange(request, dialect)
+        if self._is_early(request, dialect):
+            return self._early(request, dialect)
+        if not dialect.receives_form:
+            return self._exchange(request, dialect, *self._body(request))
+        with Arriving(self.site.library) as arriving:
+            form = arriving.read(self._reader.pieces(request), request.headers.get("content-type", ""))
+            return self._exchange(request, dialect, form, shown(form))
 
     # -- requests that are answered before their body is read
 
-    def _is_early(self, request: Head) -> bool:
+    def _is_early(self, request: Head, kind: type[Dialect]) -> bool:
         """Whether the model name, where it stands near the start of the body, asks for an early fault."""
         with contextlib.suppress(UnknownFault):
-            return self.site.choices.peek(self._model_seen(request)).fault.early
+            return self.site.choices.peek(kind.script or self._model_seen(request)).fault.early
         return False
 
     def _model_seen(self, request: Head) -> str:
@@ -275,8 +318,8 @@ class Connection:
         return name if isinstance(name, str) else ""
 
     def _early(self, request: Head, kind: type[Dialect]) -> bool:
-        model = self._model_seen(request)
-        chosen = self.site.choices.choose(kind.provider, model)
+        model = "" if kind.script else self._model_seen(request)
+        chosen = self.site.choices.choose(kind.provider, kind.script or model)
         dialect = kind(self._ask(request, {"model": model}))
         entry = self._enter(request, kind.provider, dialect.ask.model, b"", dialect)
         entry.fault = str(chosen)
@@ -297,12 +340,18 @@ class Connection:
 
     # -- ordinary requests
 
-    def _exchange(self, request: Head, kind: type[Dialect]) -> bool:
+    def _body(self, request: Head) -> tuple[object, dict[str, Any] | bytes]:
+        """The body decoded, and as it goes into the log; a GET is asked by its query."""
         data = self._reader.body(request)
+        if request.method == "GET":
+            return request.query, data
         body = _decode(data)
+        return body, body if isinstance(body, dict) else data
+
+    def _exchange(self, request: Head, kind: type[Dialect], body: object, logged: dict[str, Any] | bytes) -> bool:
         ask = self._ask(request, body if isinstance(body, dict) else {})
         dialect = kind(ask)
-        entry = self._enter(request, kind.provider, ask.model, body if isinstance(body, dict) else data, dialect)
+        entry = self._enter(request, kind.provider, ask.model, logged, dialect)
         scene = Scene(dialect, dialect.stream, request.keep_alive, self.served, self.site.pace, target=request.target)
         scene.key = _bearer(request)
         self.served += 1
@@ -321,13 +370,13 @@ class Connection:
 
     def _admit(self, scene: Scene, body: object) -> Chosen:
         dialect = scene.dialect
-        dialect.check_key(scene.key, self.site.api_key)
+        dialect.check_key(scene.key, self.site.api_key, self.site.group)
         if not isinstance(body, dict):
             raise dialect.refusal("bad_parameter", "invalid params, the body is not a JSON object")
         dialect.check()
         self.site.allowances.check(dialect)
         try:
-            return self.site.choices.choose(dialect.provider, str(body["model"]))
+            return self.site.choices.choose(dialect.provider, dialect.script or str(body["model"]))
         except UnknownFault as problem:
             refusal = dialect.refusal("bad_parameter", str(problem))
             refusal.status = 400
@@ -337,7 +386,7 @@ class Connection:
         model = body.get("model")
         name = split(model)[0] if isinstance(model, str) else ""
         number = self.site.log.number()
-        return Ask(name, body, request.headers, request.query, self.site.seed, number, int(time.time()))
+        return Ask(name, body, request.headers, request.query, self.site.seed, number, int(time.time()), self.site.library)
 
     def _enter(self, request: Head, provider: str, model: str, body: dict[str, Any] | bytes, dialect: Dialect | None) -> Received:
         """A new entry of the log; the key itself is never kept."""
@@ -381,6 +430,9 @@ class Connection:
                 return False
             if isinstance(step, Pause):
                 self._wait(step.seconds)
+                continue
+            if isinstance(step, Take):
+                self._reader.drop(step.size)
                 continue
             _note(entry, step)
             if following is None or (isinstance(following, End) and following.done):
@@ -460,41 +512,6 @@ def _decode(data: bytes) -> object:
         return json.loads(data)
     except (ValueError, RecursionError):
         return None
-
-
-# -- control, for an emulator in another process
-
-
-def _control(site: Site, request: Head, body: bytes) -> Steps:
-    """``GET requests``, ``GET connections``, ``POST script {model: [faults]}``, ``POST reset`` under ``/_emulator/``."""
-    action = CONTROLS.get((request.method, request.path.removeprefix("/_emulator/")))
-    try:
-        status, document = (200, action(site, _decode(body))) if action else (404, {"error": "unknown control path"})
-    except (UnknownFault, TypeError, AttributeError) as problem:
-        status, document = 400, {"error": str(problem)}
-    data = encode(document)
-    headers = [("Content-Type", "application/json"), ("Content-Length", str(len(data)))]
-    yield Send(head(status, headers) + data)
-
-
-def _set_scripts(site: Site, body: Any) -> object:
-    for model, faults in body.items():
-        site.choices.script(model, faults)
-    return {"scripted": list(body)}
-
-
-def _reset(site: Site, _body: Any) -> object:
-    site.log.clear()
-    site.choices.clear()
-    return {"reset": True}
-
-
-CONTROLS: dict[tuple[str, str], Callable[[Site, Any], object]] = {
-    ("GET", "requests"): lambda site, _body: [entry.as_json() for entry in site.log.copy()],
-    ("GET", "connections"): lambda site, _body: {"open": site.connections.open, "accepted": site.connections.accepted},
-    ("POST", "script"): _set_scripts,
-    ("POST", "reset"): _reset,
-}
 
 
 # -- as a program

@@ -13,7 +13,7 @@ from itertools import count
 from math import inf
 from typing import NamedTuple
 
-from cnroute.emulator.exchange import JSON, Dialect, Frame, Headers, encode
+from cnroute.emulator.exchange import JSON, Dialect, Download, Frame, Headers, encode
 
 
 class Send(NamedTuple):
@@ -38,7 +38,13 @@ class End(NamedTuple):
     done: bool = False
 
 
-Step = Send | Pause | End
+class Take(NamedTuple):
+    """Read so many bytes of the request's body and drop them; less if the client sends less."""
+
+    size: int
+
+
+Step = Send | Pause | End | Take
 Steps = Iterator[Step]
 
 
@@ -137,10 +143,21 @@ def flow(scene: Scene, frames: list[Frame], start: bytes, tail: bytes = b"") -> 
 
 def good(scene: Scene) -> Steps:
     """The answer as it should be."""
-    if scene.stream:
+    download = scene.dialect.download()
+    if download:
+        yield from good_download(scene, download)
+    elif scene.stream:
         yield from good_stream(scene)
     else:
         yield good_document(scene)
+
+
+def good_download(scene: Scene, download: Download) -> Steps:
+    """The bytes of a file, one write for each piece."""
+    headers = [*scene.dialect.headers(download.kind), ("Content-Length", str(download.size)), *connection(scene)]
+    yield Send(head(200, headers), status=200)
+    for piece in download.pieces:
+        yield Send(piece)
 
 
 def good_stream(scene: Scene, ending: str = "") -> Steps:
@@ -167,6 +184,9 @@ class Payload(NamedTuple):
 def payload(scene: Scene) -> Payload:
     """JSON for a plain request, the joined events for a stream."""
     dialect = scene.dialect
+    download = dialect.download()
+    if download:
+        return Payload(download.kind, b"".join(download.pieces), "", None)
     if not scene.stream:
         document = dialect.document()
         return Payload(dialect.json_type, encode(document), dialect.answer().text, document.get("usage"))

@@ -1,5 +1,5 @@
 # ruff: noqa: E501 (tables are wider)
-"""MiniMax's three dialects: shapes, streams, endings, tools, knowledge, refusals. Sources: seeds 001 and 003, vendor pages."""
+"""MiniMax's three dialects: shapes, streams, endings, tools, refusals. Sources: seeds 001 and 003, vendor pages."""
 
 from __future__ import annotations
 
@@ -214,17 +214,6 @@ def test_pro_glyph_masking_plugins_and_limits(emulator: Emulator) -> None:
 def test_pro_max_output_where_the_window_is_full(emulator: Emulator) -> None:
     document = client.ask(emulator, PRO, "长" * 13640, model="abab5.5s-chat", tokens_to_generate=8192).json
     assert document["choices"][0]["finish_reason"] == "max_output" and document["reply"]
-
-
-@pytest.mark.parametrize("provider", [PRO, LEGACY])
-def test_knowledge_bases_add_their_chunks(emulator: Emulator, provider: str) -> None:
-    wanted = {"knowledge_base_id": 863831823174049792, "top_k": 1}
-    document = client.ask(emulator, provider, "齐天是谁", knowledge_base_param=wanted).json
-    (piece,) = document["knowledge_base"]["chunks"]
-    assert document["knowledge_base"]["knowledge_base_id"] == 863831823174049792 and "齐天是谁" in piece["content"]
-    assert set(piece) == {"content", "index", "document"}
-    last = client.events(client.ask(emulator, provider, "齐天是谁", stream=True, knowledge_base_param=wanted).body)[-1]
-    assert last["knowledge_base"] == document["knowledge_base"]
 
 
 # -- legacy

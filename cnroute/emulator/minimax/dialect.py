@@ -70,11 +70,14 @@ class MiniMax(Dialect):
     def frame_bytes(self, frame: Frame, number: int) -> bytes:
         return b"data: " + (frame.raw.encode() or encode(frame.document)) + b"\n\n"
 
-    def check_key(self, key: str, expected: str | None) -> None:
+    def check_key(self, key: str, expected: str | None, group: str | None = None) -> None:
         require(key, self.refusal("1004"))
         require(key == expected if expected else key != "wrong-key", self.refusal("2049"))
-        grouped = not self.needs_group or self.ask.query.get("GroupId")
-        require(grouped, self.refusal("1004", "login fail: token not match group"))
+        require(not self.needs_group or self._is_group(group), self.refusal("1004", "login fail: token not match group"))
+
+    def _is_group(self, expected: str | None) -> bool:
+        given = self.ask.query.get("GroupId", "")
+        return given == expected if expected else given not in ("", "wrong-group")
 
     def check(self) -> None:
         for check in self.checks:

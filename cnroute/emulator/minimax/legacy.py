@@ -10,11 +10,11 @@ from __future__ import annotations
 from cnroute.emulator.answers import Answer, Turn, tokens
 from cnroute.emulator.exchange import JSON, Frame, is_count, require
 from cnroute.emulator.minimax.checks import bot_is_named, has_model, messages_are_objects, numbers_are_in_range
-from cnroute.emulator.minimax.dialect import MiniMax, mask, window
-from cnroute.emulator.minimax.retrieval import knowledge, knowledge_base_is_sound, last_text
+from cnroute.emulator.minimax.dialect import mask, window
+from cnroute.emulator.minimax.retrieval import Retrieving, knowledge_base_is_sound, last_text
 
 
-class Legacy(MiniMax):
+class Legacy(Retrieving):
     """One request to chatcompletion."""
 
     provider = "minimax-legacy"
@@ -39,12 +39,13 @@ class Legacy(MiniMax):
         return int(self.ask.body.get("tokens_to_generate", 256))
 
     def input_tokens(self) -> int:
-        return tokens(self.prompt) + sum(tokens(one["text"]) for one in self.ask.body["messages"])
+        said = tokens(self.prompt) + sum(tokens(one["text"]) for one in self.ask.body["messages"])
+        return said + self.retrieved_tokens
 
     def turn(self) -> Turn:
         body = self.ask.body
         wrap = None if body.get("skip_info_mask") is True else mask
-        return Turn(last_text(body["messages"]), self.input_tokens(), limit=self.limit, wrap=wrap)
+        return Turn(last_text(body["messages"]), self.input_tokens(), limit=self.limit, wrap=wrap, quote=self.quote)
 
     def usage(self, answer: Answer) -> JSON:
         """Beams charge the input and as many times the longest output."""
@@ -53,7 +54,7 @@ class Legacy(MiniMax):
 
     def document(self, *, finished: bool = True) -> JSON:
         choices = [self._choice(beam, finished) for beam in range(self.beams)]
-        return {**self._closing(self.answer()), "choices": choices, **knowledge(self.ask.body)}
+        return {**self._closing(self.answer()), "choices": choices, **self.knowledge}
 
     def _choice(self, beam: int, finished: bool) -> JSON:
         answer = self.answer(beam)
@@ -81,7 +82,7 @@ class Legacy(MiniMax):
         frames = [self._delta(one.piece) for one in answer.increments()]
         if not finished:
             return frames
-        closing = {**self._closing(answer), **knowledge(self.ask.body)}
+        closing = {**self._closing(answer), **self.knowledge}
         closing["choices"] = [{"index": 0, "finish_reason": answer.finish, "delta": ""}]
         return [*frames, Frame(closing, usage=self.usage(answer), ends=True)]
 

@@ -12,13 +12,13 @@ from cnroute.emulator import conversation
 from cnroute.emulator.answers import Answer, Tool, Turn, tokens
 from cnroute.emulator.exchange import JSON, Frame, require
 from cnroute.emulator.minimax.checks import bot_is_named, has_model, input_fits, messages_are_objects, numbers_are_in_range
-from cnroute.emulator.minimax.dialect import MiniMax, mask, window
-from cnroute.emulator.minimax.retrieval import knowledge, knowledge_base_is_sound, last_text
+from cnroute.emulator.minimax.dialect import mask, window
+from cnroute.emulator.minimax.retrieval import Retrieving, knowledge_base_is_sound, last_text
 
 FUNCTION_NAME = re.compile(r"(?!plugin_)[a-zA-Z0-9_-]{1,64}\Z")
 
 
-class Pro(MiniMax):
+class Pro(Retrieving):
     """One request to chatcompletion_pro."""
 
     provider = "minimax-pro"
@@ -43,6 +43,7 @@ class Pro(MiniMax):
             limit=body.get("tokens_to_generate", 256),
             room=max(1, window(self.ask.model) - asked),
             wrap=self._wrap,
+            quote=self.quote,
         )
 
     def input_tokens(self) -> int:
@@ -50,7 +51,7 @@ class Pro(MiniMax):
         said = [one["content"] for one in body["bot_setting"]]
         said += [one["text"] for one in [*(body.get("sample_messages") or []), *body["messages"]]]
         functions = json.dumps(body["functions"], ensure_ascii=False) if body.get("functions") else ""
-        return sum(map(tokens, said)) + tokens(functions)
+        return sum(map(tokens, said)) + tokens(functions) + self.retrieved_tokens
 
     def _tool(self) -> Tool | None:
         functions = self.ask.body.get("functions") or []
@@ -88,7 +89,7 @@ class Pro(MiniMax):
             "base_resp": self.base_resp(),
         }
         call = {"function_call": choice["messages"][0]["function_call"]} if answer.call else {}
-        return {**document, **flags, **call, **knowledge(self.ask.body)}
+        return {**document, **flags, **call, **self.knowledge}
 
     def usage(self, answer: Answer) -> JSON:
         plugin = {"tokens_with_added_plugin": answer.total_tokens} if self.ask.body.get("plugins") else {}
