@@ -110,11 +110,15 @@ class Claim:
 
 @attrs.frozen
 class Denial:
-    """Why a claim was not granted, and in how many seconds it may be asked for again (None: nobody knows)."""
+    """Why a claim was not granted, and in how many seconds it may be asked for again (None: nobody knows).
+
+    `inputs` are the numbers that decided, JSON-ready.
+    """
 
     reason: str
     detail: str
     wait: float | None = None
+    inputs: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
 
 
 @attrs.frozen
@@ -214,6 +218,9 @@ class Store(Protocol):
 
     def give_back(self, hold: Hold) -> None:
         """Settle what ended. Never blocks."""
+
+    def foresee(self, claim: Claim, clock: Clocks) -> Denial | None:
+        """Which budget would deny the claim, by what this process knows, without asking anybody. Takes nothing."""
 
     def balances(self, clock: Clocks) -> Iterable[Balance]:
         """What this process knows of the accounts, without asking anybody."""

@@ -20,7 +20,9 @@ from cnroute.binding import Binding, Settings, retire, suggest
 from cnroute.chat import ChatRequest
 from cnroute.deployments import Deployment, ModelInfo
 from cnroute.errors import BadRequestError, CallError, ModelNotFoundError, RouterClosedError
+from cnroute.failures import Failure, FailureKind
 from cnroute.flow.build import CannotBuild, build, check_cost
+from cnroute.flow.holding import claim_of
 from cnroute.flow.running import Call
 from cnroute.money import ZERO
 from cnroute.notices import Notice
@@ -206,10 +208,20 @@ class Engine:
         for step in list(walk.steps):
             try:
                 wanted = fitted(step.place, request, course)
-                check_cost(step.place, wanted, build(step.place, wanted, False).body, ZERO)
+                body = build(step.place, wanted, False).body
+                check_cost(step.place, wanted, body, ZERO)
+                self._check_budgets(step.place, wanted, body, course)
             except CannotBuild as refused:
-                walk.exclude(step, refused.failure.kind.value, refused.failure.message)
+                walk.exclude(step, refused.failure.kind.value, refused.failure.message, refused.inputs)
         return walk.plan()
+
+    def _check_budgets(self, place: Place, request: ChatRequest, body: bytes, course: Course) -> None:
+        """Raises CannotBuild where a budget has no room left, as far as that is known in this process."""
+        guard = self.binding.guard
+        claimed = None if guard is None else claim_of(guard, course.name, place, request, body)
+        denial = None if guard is None or claimed is None else guard.foresees(claimed)
+        if denial is not None:
+            raise CannotBuild(Failure(FailureKind.BUDGET_EXCEEDED, denial.detail), denial.inputs)
 
     def _walk(self, course: Course, request: ChatRequest, stream: bool) -> Walk:
         return make_walk(

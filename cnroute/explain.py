@@ -23,6 +23,7 @@ from cnroute.observe.records import (
 
 __all__ = [
     "SCHEMA", "explain", "find_record", "record_of_completion", "record_of_error", "record_of_notice", "record_of_plan",
+    "record_schema",
 ]
 _LINE = 2000
 
@@ -43,6 +44,16 @@ def explain(record: Mapping[str, Any], lang: str = "en") -> str:
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"the record is damaged: {type(error).__name__}: {clean_text(error, 100)}") from None
     return "\n".join(clean_text(line, _LINE) for line in lines)
+
+
+def record_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of records, as it is shipped in `cnroute/schemas`."""
+    from importlib import resources
+
+    from cnroute.codec import loads
+
+    file = resources.files("cnroute").joinpath(f"schemas/record-{SCHEMA}.json")
+    return dict(loads(file.read_text("utf-8")))
 
 
 class _Teller:
@@ -173,17 +184,34 @@ def _order(teller: _Teller, policy: str) -> str:
 
 def _facts(teller: _Teller, each: Mapping[str, Any]) -> str:
     """What became of a candidate, and what was known of it beforehand."""
-    health = teller.word(words.HEALTH, each["health"])
-    known = teller.join((*_expectation(teller, each["order"], each["cost"]), health))
+    known = teller.join((*_expectation(teller, each["order"], each["cost"]), *_weighed(teller, each), _health(teller, each)))
     return teller.join((_fate(teller, each), known), "list")
 
 
 def _expectation(teller: _Teller, order: str, cost: Mapping[str, Any] | None) -> tuple[str, str]:
     """Why it has its rank, where neither the policy's line nor the cost says so already, and the expected cost."""
-    place = "" if order.startswith("expected cost") or order in ("as written", "drawn by weight") else teller.own(order)
+    *around, own = order.split(", then ")
+    own = "" if own.startswith("expected cost") or (not around and own in ("as written", "drawn by weight")) else own
+    place = teller.join((teller.own(part) for part in (*around, own) if part), "then")
     if cost is not None:
         return place, teller.say("estimate", cost=_span(teller, cost))
-    return place, "" if order.startswith("unknown price") else teller.say("no price")
+    return place, "" if own.startswith("unknown price") else teller.say("no price")
+
+
+def _weighed(teller: _Teller, each: Mapping[str, Any]) -> Iterator[str]:
+    """What the policy went by beyond the cost: weights, and how often the deployment failed lately."""
+    for level in each.get("order_by") or ():
+        if "weight" in level:
+            yield teller.say("weight", weight=level["weight"])
+        if level.get("success", 1) < 1 or level.get("paid_failure", 0) > 0:
+            yield teller.say("successes", rate=f"{level['success']:.0%}")
+            if level.get("expected") is not None:
+                yield teller.say("counts as", cost=teller.amount(level["expected"], level["currency"]))
+
+
+def _health(teller: _Teller, each: Mapping[str, Any]) -> str:
+    health, wait = teller.word(words.HEALTH, each["health"]), each.get("ready_in")
+    return health if wait is None else teller.say("health for", health=health, seconds=f"{wait:.1f}")
 
 
 def _fate(teller: _Teller, each: Mapping[str, Any]) -> str:

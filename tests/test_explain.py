@@ -164,6 +164,11 @@ def test_the_schema_is_stable() -> None:
         "kind", "message", "vendor_code", "http_status", "request_id", "retry_after", "billing", "retryable",
     ]
     assert list(PLAN.record()) == ["schema", "kind", "route", "policy", "estimated_input_tokens", "plan"]
+    assert list(PLAN.record()["plan"]["candidates"][0]) == [
+        "deployment", "provider", "model", "rank", "order", "order_by", "health", "ready_in", "cost", "state", "rule", "reason",
+        "inputs",
+    ]
+    assert list(PLAN.record()["plan"]["excluded"][0]) == ["deployment", "provider", "model", "state", "rule", "reason", "inputs"]
     assert REPLY.record()["schema"] == PLAN.record()["schema"] == 1
 
 

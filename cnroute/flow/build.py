@@ -16,12 +16,13 @@ import attrs
 
 from cnroute.chat import ChatRequest
 from cnroute.errors import CallError, ConfigurationError, UnsupportedRequestError
-from cnroute.failures import Failure, FailureKind, how_raised
+from cnroute.failures import Failure, FailureKind, clean_text, how_raised
 from cnroute.flow.answer import broken, masked
 from cnroute.flow.bill import worst_cost
 from cnroute.http import HttpRequest
 from cnroute.money import EXACT, ZERO, plain
 from cnroute.routing.plan import Place
+from cnroute.routing.walk import NOTHING
 
 K = FailureKind
 _HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -33,17 +34,19 @@ _KEPT = frozenset(("messages", "model", "extra"))
 
 
 class CannotBuild(Exception):
-    """The candidate cannot take the request. `excludes`: nobody is to blame, the next one is asked."""
+    """The candidate cannot take the request. `inputs` is what the rule that says so went by, JSON-ready."""
 
-    def __init__(self, failure: Failure) -> None:
+    def __init__(self, failure: Failure, inputs: Mapping[str, Any] = NOTHING) -> None:
         super().__init__(failure.kind.value)
         self.failure = failure
+        self.inputs = inputs
 
 
 def build(place: Place, request: ChatRequest, stream: bool) -> HttpRequest:
     """The checked HTTP request. Raises CannotBuild with the failure: unsupported, bad_request, plugin_error ..."""
     if stream and place.hooks.parse_stream_line is None:
-        raise CannotBuild(Failure(K.UNSUPPORTED, f"stream: the provider {place.hooks.name} does not stream"))
+        message = f"stream: the provider {place.hooks.name} does not stream"
+        raise CannotBuild(Failure(K.UNSUPPORTED, message), {"parameter": "stream"})
     dropped: dict[str, str] = {}
     while True:
         try:
@@ -67,7 +70,7 @@ def _without(place: Place, request: ChatRequest, error: UnsupportedRequestError,
     name = str(error.parameter)
     droppable = request.drop_unsupported and name not in _KEPT and getattr(request, name, None) is not None
     if not droppable or name in dropped:
-        raise CannotBuild(masked(error.failure(), place)) from None
+        raise CannotBuild(masked(error.failure(), place), {"parameter": clean_text(name, 100)}) from None
     dropped[name] = f"dropped: {error.reason or 'not supported'}"
     return request.with_values({name: None})
 
@@ -80,7 +83,8 @@ def _checked(place: Place, made: Any, dropped: Mapping[str, str]) -> HttpRequest
         raise CannotBuild(_broken(place, problem))
     if len(made.body) > place.deployment.limits.max_request_bytes:  # type: ignore[union-attr]
         limit = place.deployment.limits.max_request_bytes  # type: ignore[union-attr]
-        raise CannotBuild(Failure(K.REQUEST_TOO_LARGE, f"the request is longer than {limit} bytes"))
+        inputs = {"bytes": len(made.body), "max_request_bytes": limit}
+        raise CannotBuild(Failure(K.REQUEST_TOO_LARGE, f"the request is longer than {limit} bytes"), inputs)
     if not dropped and not place.deployment.headers:
         return made
     own = {name.lower() for name in place.deployment.headers}
@@ -135,9 +139,12 @@ def check_cost(place: Place, request: ChatRequest, body: bytes, spent: Decimal) 
         return ZERO
     worst = worst_cost(place, request, body)
     if worst is None:
-        raise CannotBuild(Failure(K.BUDGET_EXCEEDED, "max_cost is set and the deployment's price is unknown"))
+        message = "max_cost is set and the deployment's price is unknown"
+        raise CannotBuild(Failure(K.BUDGET_EXCEEDED, message), {"max_cost": plain(request.max_cost)})
     if EXACT.add(spent, worst) > request.max_cost:
-        raise CannotBuild(Failure(K.BUDGET_EXCEEDED, f"it could cost up to {plain(worst)}, which max_cost does not allow"))
+        inputs = {"worst": plain(worst), "spent": plain(spent), "max_cost": plain(request.max_cost)}
+        message = f"it could cost up to {plain(worst)}, which max_cost does not allow"
+        raise CannotBuild(Failure(K.BUDGET_EXCEEDED, message), inputs)
     return worst
 
 

@@ -109,12 +109,12 @@ def _built(call: Call, step: Step, pursuit: Pursuit) -> HttpRequest | None:
             step.claimed = claim(call, step, request.body)
         return request
     except CannotBuild as refused:
-        failure = refused.failure
+        failure, inputs = refused.failure, refused.inputs
     if failure.kind is K.PLUGIN_ERROR:
         _record(call, step, None, failure, call.clock.monotonic(), call.clock.time(), pursuit, {})
     else:
         candidate_skipped(call, step, failure.kind.value, failure.message)
-        pursuit.cannot(step, failure)
+        pursuit.cannot(step, failure, inputs)
     return None
 
 

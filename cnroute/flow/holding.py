@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cnroute.chat import Usage
+from cnroute.chat import ChatRequest, Usage
 from cnroute.failures import Failure, FailureKind
 from cnroute.flow.announce import budget_overrun
 from cnroute.flow.bill import worst_cost
@@ -16,21 +16,28 @@ from cnroute.routing.walk import Step
 
 if TYPE_CHECKING:
     from cnroute.accounts import Hold
-    from cnroute.routing.limits import Claimed
+    from cnroute.routing.limits import Claimed, Guard
+    from cnroute.routing.plan import Place
 
 K = FailureKind
 
 
 def claim(call: Call, step: Step, body: bytes) -> Claimed | None:
     """What an attempt at `step` has to claim; None: nothing. Raises CannotBuild where its cost has no upper bound."""
-    guard, request = call.guard, step.request
-    if guard is None or request is None or not guard.needed(step.place):
+    if call.guard is None or step.request is None:
         return None
-    worst = worst_cost(step.place, request, body) if guard.budgets else ZERO
+    return claim_of(call.guard, call.walk.course.name, step.place, step.request, body)
+
+
+def claim_of(guard: Guard, route: str, place: Place, request: ChatRequest, body: bytes) -> Claimed | None:
+    """The same, of a request that is fitted to `place`."""
+    if not guard.needed(place):
+        return None
+    worst = worst_cost(place, request, body) if guard.budgets else ZERO
     if worst is None:
         raise CannotBuild(Failure(K.BUDGET_EXCEEDED, "a budget is set, and a price that this request needs is unknown"))
     most = tokens.upper_bound(request, body) + tokens.output_bound(request)
-    return guard.claim(step.place, call.walk.course.name, call.request.metadata, worst, most)
+    return guard.claim(place, route, request.metadata, worst, most)
 
 
 def settle(call: Call, step: Step, hold: Hold, usage: Usage | None, cost: Cost | None) -> None:

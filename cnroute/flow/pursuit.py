@@ -11,7 +11,8 @@ Rules of this file (contract section 4, reliability S2 to S7)
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import attrs
 
@@ -89,13 +90,13 @@ class Pursuit:
     def refused(self, step: Step, refusal: Refusal) -> None:
         """`step` was not admitted."""
         self._tried(step).refusal = refusal
-        self._call.walk.skip(step, refusal.reason, refusal.detail)
+        self._call.walk.skip(step, refusal.reason, refusal.detail, refusal.inputs)
 
-    def cannot(self, step: Step, failure: Failure) -> None:
+    def cannot(self, step: Step, failure: Failure, inputs: Mapping[str, Any]) -> None:
         """`step` cannot take this request at all."""
         self._untried = [other for other in self._untried if other is not step]
         self._seen.pop(step.place.deployment.name, None)
-        self._call.walk.exclude(step, failure.kind.value, failure.message)
+        self._call.walk.exclude(step, failure.kind.value, failure.message, inputs)
         if self._rules[failure.kind].next == "no" and failure.kind is not K.BUDGET_EXCEEDED:
             self._last, self._stopped = failure, True
 

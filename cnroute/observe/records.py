@@ -242,8 +242,8 @@ def _plan(plan: Any, outcome: str | None, attempts: tuple[Attempt, ...], error: 
     return {
         "candidates": [
             {
-                **_names(each), "rank": each.rank, "order": each.reason, "health": each.health, "cost": _cost(each.cost),
-                **course.fate(each),
+                **_names(each), "rank": each.rank, "order": each.reason, "order_by": [dict(level) for level in each.order_by],
+                "health": each.health, "ready_in": each.ready_in, "cost": _cost(each.cost), **course.fate(each),
             }
             for each in plan.candidates
         ],
@@ -255,8 +255,8 @@ def _names(each: Any) -> Record:
     return {"deployment": each.deployment, "provider": each.provider, "model": each.model}
 
 
-def _fate(state: str, rule: str | None = None, reason: str | None = None) -> Record:
-    return {"state": state, "rule": rule, "reason": reason}
+def _fate(state: str, rule: str | None = None, reason: str | None = None, inputs: Mapping[str, Any] | None = None) -> Record:
+    return {"state": state, "rule": rule, "reason": reason, "inputs": dict(inputs or {})}
 
 
 class _Course:
@@ -282,15 +282,15 @@ class _Course:
             return _fate_of_attempt(attempt)
         if each.deployment in self._refused:
             refused = self._refused[each.deployment]
-            return _fate("skipped", refused.rule, refused.reason)
+            return _fate("skipped", refused.rule, refused.reason, refused.inputs)
         if self._all_refused or each.rank < self._furthest:
-            return _fate("skipped", _RULE_OF_HEALTH.get(each.health, "not_admitted"))
-        return _fate("not_needed", "answered" if self._outcome == "ok" else "call_ended")
+            return _fate("skipped", _RULE_OF_HEALTH.get(each.health, "not_admitted"), inputs={"health": each.health})
+        return _fate("not_needed", "answered" if self._outcome == "ok" else "call_ended", inputs={"outcome": self._outcome})
 
     def fate_of_excluded(self, each: Any) -> Record:
         """State, rule and reason of an excluded deployment; one may have been tried before it was excluded."""
         attempt = self._last.get(each.deployment)
-        return _fate("excluded", each.rule, each.reason) if attempt is None else _fate_of_attempt(attempt)
+        return _fate("excluded", each.rule, each.reason, each.inputs) if attempt is None else _fate_of_attempt(attempt)
 
 
 _NOBODY = frozenset((FailureKind.NO_CANDIDATE, FailureKind.LOCAL_OVERLOAD))
@@ -299,8 +299,8 @@ _NOBODY = frozenset((FailureKind.NO_CANDIDATE, FailureKind.LOCAL_OVERLOAD))
 def _fate_of_attempt(attempt: Attempt) -> Record:
     failure = attempt.failure
     if failure is None:
-        return _fate("chosen", "answered")
-    return _fate("tried", failure.kind.value, failure.message)
+        return _fate("chosen", "answered", inputs={"attempt": attempt.number})
+    return _fate("tried", failure.kind.value, failure.message, {"attempt": attempt.number})
 
 
 def _safe(value: Any) -> Any:

@@ -126,6 +126,10 @@ PHRASES: Mapping[str, Pair] = {
     "candidate": ("  {rank}. {name}: {facts}", "  {rank}. {name}：{facts}"),
     "estimate": ("expected cost {cost}", "预计费用{cost}"),
     "no price": ("expected cost unknown", "价格未知"),
+    "weight": ("weight {weight}", "权重 {weight}"),
+    "successes": ("{rate} of its recent calls succeed", "近期成功率 {rate}"),
+    "counts as": ("so it counts as {cost}", "故按 {cost} 计"),
+    "health for": ("{health} for {seconds} s more", "{health}，还需 {seconds} 秒"),
     "out": ("Excluded:", "已排除："),
     "degraded": ("Degraded: {why}.", "降级运行：{why}。"),
     "out one": ("  - {name}: {why}", "  - {name}：{why}"),
@@ -178,6 +182,7 @@ PHRASES: Mapping[str, Pair] = {
     "metadata": ("Metadata: {pairs}.", "元数据：{pairs}。"),
     "join": (", ", "，"),
     "list": ("; ", "；"),
+    "then": (", then ", "，其中"),
     "sentence": (" ", ""),
 }
 
@@ -191,8 +196,11 @@ IN_CHINESE: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"not measured yet", "尚无耗时数据"),
         (r"about ([\d.]+) s", r"约 \1 秒"),
         (r"by policy (.+)", r"由策略 \1 排定"),
+        (r"by the cost of its group", r"按所在组的费用"),
+        (r"by the time of its group", r"按所在组的耗时"),
         (r"about (\d+) input tokens do not fit into its (\d+)", r"输入约 \1 个 token，超出其上限 \2"),
         (r"left alone for ([\d.]+) s more", r"还需冷却 \1 秒"),
+        (r"left alone for ([\d.]+) s more after (.+)", r"因 \2 还需冷却 \1 秒"),
         (r"the breaker is open for ([\d.]+) s more", r"熔断还将持续 \1 秒"),
         (
             r"it could cost up to ([\d.]+); of the budget of (.+) ([\d.]+) is spent and ([\d.]+) reserved",

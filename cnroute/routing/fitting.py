@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from cnroute.chat import ChatRequest
@@ -38,9 +39,10 @@ def fitted(place: Place, request: ChatRequest, course: Course) -> ChatRequest:
     return request.with_values(values) if values else request
 
 
-def too_long(place: Place, request: ChatRequest, count: int) -> tuple[str, str] | None:
+def too_long(place: Place, request: ChatRequest, count: int) -> tuple[str, str, Mapping[str, Any]] | None:
     """Out, when the prompt cannot fit even if the estimate is 40 % too high."""
     window = place.info.context if place.info else None
     if window is not None and count * 0.6 > window:
-        return "context_length", f"about {count} input tokens do not fit into its {window}"
+        inputs = {"estimated_input_tokens": count, "context": window}
+        return "context_length", f"about {count} input tokens do not fit into its {window}", inputs
     return None

@@ -61,6 +61,8 @@ class Refusal:
     reason: str
     retry_at: float | None = None
     detail: str = ""
+    inputs: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
+    """The numbers that decided, JSON-ready."""
 
 
 @attrs.define
@@ -76,6 +78,8 @@ class Snapshot:
     in_flight: int = 0
     output_tokens: float | None = None
     spend: str | None = None
+    wait: float = 0.0
+    """Seconds until `until`."""
 
 
 @attrs.define(eq=False)
@@ -232,18 +236,22 @@ class Health:
         now = self._clock.monotonic()
         if self._cool_until > now:
             left = self._cool_until - now
-            return Refusal("cooling_down", self._cool_until, f"left alone for {left:.1f} s more after {self._cool_kind}")
+            detail, inputs = f"left alone for {left:.1f} s more after {self._cool_kind}", {"after": str(self._cool_kind)}
+            return Refusal("cooling_down", self._cool_until, detail, {"seconds": round(left, 3), **inputs})
         if not self._open:
             return None
         if self._probe is not None:
             return Refusal("probe_out", self._open_until, "the breaker is open and its one probe is on the way")
-        if self._open_until > now and not probe:
-            return Refusal("breaker_open", self._open_until, f"the breaker is open for {self._open_until - now:.1f} s more")
+        left = self._open_until - now
+        if left > 0 and not probe:
+            detail = f"the breaker is open for {left:.1f} s more"
+            return Refusal("breaker_open", self._open_until, detail, {"seconds": round(left, 3)})
         return None
 
     def _wait(self, deadline: Deadline | None) -> Refusal | None:
         """Wait in the bounded queue for a place. None: there is one now."""
-        full = Refusal("full", None, f"{self._limits.max_in_flight} calls are in flight")
+        most = self._limits.max_in_flight
+        full = Refusal("full", None, f"{most} calls are in flight", {"max_in_flight": most})
         if deadline is None or self._queue_is_full():
             return full
         deadline.on_cancel(self._wake)
@@ -413,14 +421,17 @@ class Health:
 
     def snapshot(self) -> Snapshot:
         """The state as plans see it; reads without waiting for anybody."""
-        until, word = 0.0, "closed"
-        if self._cool_until or self._open:
-            now = self._clock.monotonic()
-            until, word = self.ready_at(now), self._word(now)
-            until = until if until > now else 0.0
+        if not (self._cool_until or self._open):
+            return Snapshot(
+                self._success, self._paid_failure, self._seconds, self._first_content, "closed", 0.0, len(self._out),
+                self._output_tokens,
+            )
+        now = self._clock.monotonic()
+        until = self.ready_at(now)
+        wait = max(0.0, until - now)
         return Snapshot(
-            self._success, self._paid_failure, self._seconds, self._first_content, word, until, len(self._out),
-            self._output_tokens,
+            self._success, self._paid_failure, self._seconds, self._first_content, self._word(now), until if wait else 0.0,
+            len(self._out), self._output_tokens, wait=round(wait, 3),
         )
 
     def _word(self, now: float) -> str:

@@ -61,7 +61,7 @@ class Claimed:
 
 def refused(denial: Denial, now: float) -> Refusal:
     """A store's denial as admission's own value."""
-    return Refusal(denial.reason, None if denial.wait is None else now + denial.wait, denial.detail)
+    return Refusal(denial.reason, None if denial.wait is None else now + denial.wait, denial.detail, denial.inputs)
 
 
 class Guard:
@@ -81,10 +81,17 @@ class Guard:
             return "a budget is set, and the deployment's price is unknown"
         return f"a budget is set, and there is no exchange rate from {price.currency} to {place.currency}"
 
-    def excludes(self, place: Place, request: ChatRequest, count: int) -> tuple[str, str] | None:
+    def excludes(self, place: Place, request: ChatRequest, count: int) -> tuple[str, str, Mapping[str, Any]] | None:
         """A rule of plans: what has no known price stays out."""
         reason = self.unpriced(place)
-        return None if reason is None else (PRICE_UNKNOWN, reason)
+        if reason is None:
+            return None
+        price = place.deployment.price
+        return PRICE_UNKNOWN, reason, {"budget": self.budgets[0][0].title, "currency": price.currency if price else None}
+
+    def foresees(self, claimed: Claimed) -> Denial | None:
+        """A rule of forecasts: which budget would deny the claim, by what is known here and now."""
+        return self.store.foresee(claimed.claim, self._clock) if claimed.claim.charges else None
 
     def needed(self, place: Place) -> bool:
         """Whether an attempt at the place has to claim anything."""

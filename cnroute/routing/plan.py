@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class Candidate:
-    """A deployment that may be tried. `rank` counts from 1; `cost` is an estimated range, None = unknown."""
+    """A deployment that may be tried. `rank` counts from 1; `cost` is an estimated range, None = unknown.
+
+    `order_by` tells why it has its rank: a mapping for each policy, the route's own first and the innermost last.
+    `ready_in`: seconds for which it is still left alone after failures; None: it is not.
+    """
 
     deployment: str
     rank: int
@@ -31,17 +35,20 @@ class Candidate:
     reason: str
     provider: str = ""
     model: str = ""
+    order_by: tuple[Mapping[str, Any], ...] = attrs.field(default=(), hash=False)
+    ready_in: float | None = None
 
 
 @attrs.frozen
 class Excluded:
-    """A deployment that will not be tried: the `rule` that says so, and the `reason` in words."""
+    """A deployment that will not be tried: the `rule` that says so, its `inputs`, and the `reason` in words."""
 
     deployment: str
     rule: str
     reason: str
     provider: str = ""
     model: str = ""
+    inputs: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
 
 
 @attrs.frozen
@@ -132,6 +139,8 @@ class Group:
     weights: tuple[Decimal, ...]
     _places: tuple[Place, ...] = attrs.field(default=(), init=False)
 
+    _paths: dict[str, tuple[tuple[Group, int], ...]] = attrs.field(factory=dict, init=False)
+
     flat: bool = attrs.field(init=False)
     """Whether every member is a place, and no place comes twice."""
 
@@ -149,6 +158,19 @@ class Group:
                     found.setdefault(place.deployment.name, place)
             self._places = tuple(found.values())
         return self._places
+
+
+    def path(self, name: str) -> tuple[tuple[Group, int], ...]:
+        """How a deployment is reached: each group on the way with the index of the member that leads on."""
+        if not self._paths:
+            found: dict[str, tuple[tuple[Group, int], ...]] = {}
+            for index, member in enumerate(self.members):
+                inner = member.places() if isinstance(member, Group) else (member,)
+                for place in inner:
+                    deeper = member.path(place.deployment.name) if isinstance(member, Group) else ()
+                    found.setdefault(place.deployment.name, ((self, index), *deeper))
+            self._paths = found
+        return self._paths[name]
 
 
 @attrs.define(eq=False)

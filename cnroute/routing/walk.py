@@ -11,7 +11,8 @@ from __future__ import annotations
 import itertools
 import math
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import attrs
@@ -22,10 +23,12 @@ from cnroute.failures import FailureKind, how_raised
 from cnroute.money import Cost
 from cnroute.routing import tokens
 from cnroute.routing.health import Snapshot
-from cnroute.routing.plan import Candidate, Course, Excluded, Group, Place, Plan
+from cnroute.routing.plan import Course, Excluded, Group, Place, Plan
 from cnroute.routing.policies import Cheapest, Context, Option, nearly_ranked
+from cnroute.routing.reasons import candidate
 
 _ALL = 1_000_000
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @attrs.define(eq=False)
@@ -79,10 +82,13 @@ class Step:
 class Walk:
     """A plan that can be walked: `steps` as far as they were needed, in order, and what is excluded."""
 
-    __slots__ = ("_lock", "_rest", "course", "degraded", "excluded", "input_tokens", "skipped", "steps")
+    __slots__ = ("_lock", "_rest", "_stream", "course", "degraded", "excluded", "input_tokens", "skipped", "steps")
 
-    def __init__(self, course: Course, input_tokens: int, excluded: list[Excluded], rest: Iterator[Step]) -> None:
+    def __init__(
+        self, course: Course, input_tokens: int, excluded: list[Excluded], rest: Iterator[Step], stream: bool
+    ) -> None:
         self.course = course
+        self._stream = stream
         self.input_tokens = input_tokens
         self.steps: list[Step] = []
         self.excluded = excluded
@@ -108,53 +114,30 @@ class Walk:
             _compare(self.steps)
         return Plan(
             self.course.name, self.course.group.policy_name,
-            tuple(_candidate(rank, step, self.course) for rank, step in enumerate(self.steps, 1)),
+            tuple(candidate(rank, step, self.course, self._stream) for rank, step in enumerate(self.steps, 1)),
             tuple(self.excluded), self.input_tokens, tuple(self.skipped), self.degraded,
         )
 
-    def skip(self, step: Step, rule: str, reason: str) -> None:
+    def skip(self, step: Step, rule: str, reason: str, inputs: Mapping[str, Any] = NOTHING) -> None:
         """Note that `step` was not admitted; it stays a candidate."""
         self.skipped = [each for each in self.skipped if each.deployment != step.place.deployment.name]
-        self.skipped.append(excluded(step.place, rule, reason))
+        self.skipped.append(excluded(step.place, rule, reason, inputs))
 
-    def exclude(self, step: Step, rule: str, reason: str) -> None:
+    def exclude(self, step: Step, rule: str, reason: str, inputs: Mapping[str, Any] = NOTHING) -> None:
         """Take `step` out of the walk, for a reason that only became known on the way."""
         self.steps.remove(step)
-        self.excluded.append(excluded(step.place, rule, reason))
+        self.excluded.append(excluded(step.place, rule, reason, inputs))
 
 
-def excluded(place: Place, rule: str, reason: str) -> Excluded:
+def excluded(place: Place, rule: str, reason: str, inputs: Mapping[str, Any] = NOTHING) -> Excluded:
     """The public value for a place that will not be tried."""
     deployment = place.deployment
-    return Excluded(deployment.name, rule, reason, deployment.provider, deployment.model)
+    return Excluded(deployment.name, rule, reason, deployment.provider, deployment.model, dict(inputs))
 
 
-def _candidate(rank: int, step: Step, course: Course) -> Candidate:
-    deployment = step.place.deployment
-    return Candidate(
-        deployment.name, rank, step.cost, _health_word(step.health), _reason(course.group.policy_name, step),
-        deployment.provider, deployment.model,
-    )
-
-
-def _health_word(health: Snapshot) -> str:
-    if health.breaker != "closed":
-        return f"breaker {health.breaker}"
-    return "cooling down" if health.until else "healthy"
-
-
-def _reason(policy: str, step: Step) -> str:
-    if policy == "cheapest":
-        if step.cost is None:
-            return "unknown price, so it comes last"
-        return f"expected cost {step.cost}"
-    if policy == "fastest":
-        return "not measured yet" if step.health.seconds is None else f"about {step.health.seconds:.2f} s"
-    return {"ordered": "as written", "weighted": "drawn by weight"}.get(policy, f"by policy {policy}")
-
-
-# A rule looks at a place, a request and its estimated tokens and says why the place is out, or None.
-Exclusion = Callable[[Place, ChatRequest, int], "tuple[str, str] | None"]
+# A rule looks at a place, a request and its estimated tokens and says why the place is out (rule, reason, the rule's
+# inputs), or None.
+Exclusion = Callable[[Place, ChatRequest, int], "tuple[str, str, Mapping[str, Any]] | None"]
 
 
 def make_walk(
@@ -169,7 +152,7 @@ def make_walk(
     out: list[Excluded] = []
     making = _Making(request, count, most, rules, out)
     steps = _ordered_steps if course.group.flat else _in_order
-    walk = Walk(course, count, out, steps(course.group, making, Context(random, stream, request)))
+    walk = Walk(course, count, out, steps(course.group, making, Context(random, stream, request)), stream)
     walk.further(1)
     return walk
 
@@ -199,7 +182,8 @@ class _Making:
     def _made(self, place: Place) -> Step | None:
         count = self.count if place.hooks.count_tokens is None else _counted(place, self.request, self.count)
         if isinstance(count, str):
-            self._out.append(excluded(place, FailureKind.PLUGIN_ERROR.value, count))
+            culprit = {"plugin": place.hooks.name, "hook": "count_tokens"}
+            self._out.append(excluded(place, FailureKind.PLUGIN_ERROR.value, count, culprit))
             return None
         for rule in self._rules:
             found = rule(place, self.request, count)

@@ -16,7 +16,7 @@ from decimal import Decimal
 
 import attrs
 
-from cnroute.accounts import Account, Balance, Charge, Clocks, Denial, Hold, Window
+from cnroute.accounts import Account, Balance, Charge, Claim, Clocks, Denial, Hold, Window
 from cnroute.money import EXACT, ZERO, plain
 from cnroute.stores.minutes import Minutes
 
@@ -155,6 +155,13 @@ class MemoryStore:
 
     # -- looking -----------------------------------------------------------------------------------------
 
+    def foresee(self, claim: Claim, clock: Clocks) -> Denial | None:
+        """Which budget would deny the claim now, if any; nothing is taken."""
+        with self._lock:
+            self._settle()
+            now = clock.time()
+            return self._budgets_deny([(charge, charge.period.around(now)) for charge in claim.charges], now)
+
     def balances(self, clock: Clocks) -> Iterable[Balance]:
         """Every account in its present window."""
         with self._lock:
@@ -173,4 +180,6 @@ def over_budget(charge: Charge, spent: Decimal, reserved: Decimal, left: float) 
         f"it could cost up to {plain(charge.amount)}; of the budget of {charge.title} "
         f"{plain(spent)} is spent and {plain(reserved)} reserved",
         None if charge.period.per is None else max(0.0, left),
+        {"worst": plain(charge.amount), "budget": charge.title, "cap": plain(charge.cap), "spent": plain(spent),
+         "reserved": plain(reserved)},
     )

@@ -115,4 +115,9 @@ def throttled(draft: Draft, requests: bool, share: float, wait: float) -> Denial
     what = f"{draft.requests_per_minute} requests" if requests else f"{draft.tokens_per_minute} tokens"
     less = "" if share >= 1.0 else f", of which {share:.0%} are used since the vendor refused calls"
     wait = max(0.0, wait)
-    return Denial("throttled", f"its rate limit of {what} a minute{less} is used up for {wait:.1f} s more", wait)
+    inputs = {
+        "requests_per_minute" if requests else "tokens_per_minute":
+            draft.requests_per_minute if requests else draft.tokens_per_minute,
+        "share": round(share, 3), "seconds": round(wait, 3),
+    }
+    return Denial("throttled", f"its rate limit of {what} a minute{less} is used up for {wait:.1f} s more", wait, inputs)

@@ -273,7 +273,23 @@ class RedisStore:
         if reason == "throttled":
             assert hold.claim.draft is not None  # noqa: S101 (the script had one)
             return minutes.throttled(hold.claim.draft, bool(reply["requests"]), float(reply["share"]), float(wait or 0))
-        return Denial(reason, _WORDS[reason].format(float(wait or 0), (hold.state or {}).get("kind", "")), float(wait or 0))
+        seconds, kind = float(wait or 0), (hold.state or {}).get("kind", "")
+        inputs = {"seconds": round(seconds, 3), **({"after": kind} if reason == "cooling_down" else {})}
+        return Denial(reason, _WORDS[reason].format(seconds, kind), seconds, inputs)
+
+    # -- looking -----------------------------------------------------------------------------------------
+
+    def foresee(self, claim: Claim, clock: Clocks) -> Denial | None:
+        """Which budget would deny the claim, by what this process saw last. Asks nobody."""
+        now = clock.time() + self._ahead
+        for charge in claim.charges:
+            window = charge.period.around(now)
+            seen = self._seen.get((charge.account, window[0]))
+            if seen is not None:
+                reserved = EXACT.add(seen.unknown, seen.running)
+                if EXACT.add(EXACT.add(seen.spent, reserved), charge.amount) > charge.cap:
+                    return over_budget(charge, seen.spent, reserved, window[1] - now)
+        return None
 
     # -- without Redis -----------------------------------------------------------------------------------
 
