@@ -236,7 +236,7 @@ class Usage:
     """Tokens as the vendor counted them; None is unknown, never a made-up 0.
 
     `cached_tokens` are part of the input, `reasoning_tokens` part of the output. The total is filled in only
-    where both halves are known.
+    where both halves are known. `searches` is how often the vendor searched the web, where it counts that.
     """
 
     input_tokens: int | None = None
@@ -244,6 +244,7 @@ class Usage:
     total_tokens: int | None = None
     cached_tokens: int | None = None
     reasoning_tokens: int | None = None
+    searches: int | None = None
 
     def __attrs_post_init__(self) -> None:
         if self.total_tokens is None and self.input_tokens is not None and self.output_tokens is not None:

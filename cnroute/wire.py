@@ -158,11 +158,12 @@ def token_count(value: object) -> int | None:
 
 
 def usage_from(
-    given: object = None, made: object = None, total: object = None, cached: object = None, reasoning: object = None
+    given: object = None, made: object = None, total: object = None, cached: object = None, reasoning: object = None,
+    searches: object = None,
 ) -> Usage | None:
     """A Usage of what is really known; None when nothing is."""
     known = (token_count(given), token_count(made), token_count(total))
-    return None if known == _UNKNOWN else Usage(*known, token_count(cached), token_count(reasoning))
+    return None if known == _UNKNOWN else Usage(*known, token_count(cached), token_count(reasoning), token_count(searches))
 
 
 _UNKNOWN = (None, None, None)

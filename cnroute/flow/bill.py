@@ -23,11 +23,16 @@ def attempt_cost(place: Place, request: ChatRequest, usage: Usage | None, comple
     price = place.deployment.price
     if price is None or not price.known:
         return None
-    cost = price.cost(usage, _searches(completion))
+    least, most = _searches(request, usage, completion)
+    if most and price.search is None:
+        return None
+    cost = price.cost(usage)
     if cost is None:
         cost = _estimated(place, request, completion)
     elif completion is None:
         cost = _open_ended(price, request, usage, cost)
+    if cost is not None and most:
+        cost = _with_searches(cost, price.search or ZERO, least, most)
     if cost is None or place.rate is None:
         return cost
     return cost if place.rate == 1 else cost.times(place.rate, place.currency)
@@ -41,10 +46,21 @@ def _open_ended(price: Price, request: ChatRequest, usage: Usage | None, known: 
     return attrs.evolve(known, high=max(known.high, top.high if top is not None else ZERO), estimated=True)
 
 
-def _searches(completion: ChatCompletion | None) -> int:
-    if completion is None or not completion.sources:
-        return 0
-    return 1 if any(source.kind == "web_search" for source in completion.sources) else 0
+def _searches(request: ChatRequest, usage: Usage | None, completion: ChatCompletion | None) -> tuple[int, int]:
+    """How many web searches were charged, at least and at most.
+
+    As the vendor counts them; else one where pages came; none or one where a search was asked for and nobody says.
+    """
+    if usage is not None and usage.searches is not None:
+        return usage.searches, usage.searches
+    if completion is not None and any(source.kind == "web_search" for source in completion.sources):
+        return 1, 1
+    return 0, 1 if request.web_search else 0
+
+
+def _with_searches(cost: Cost, price: Decimal, least: int, most: int) -> Cost:
+    low, high = (EXACT.multiply(price, Decimal(count)) for count in (least, most))
+    return attrs.evolve(cost, low=EXACT.add(cost.low, low), high=EXACT.add(cost.high, high))
 
 
 def _estimated(place: Place, request: ChatRequest, completion: ChatCompletion | None) -> Cost | None:

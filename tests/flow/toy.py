@@ -71,7 +71,8 @@ class ToyProvider:
             usage=wire.usage_from(*value.get("usage", ())),
             id=value.get("id"),
             raw=value,
-            sources=[cnroute.Source(text=text) for text in value.get("sources", ())],
+            sources=[cnroute.Source(text=text) for text in value.get("sources", ())]
+            + [cnroute.Source("web_search", text=text) for text in value.get("pages", ())],
         )
 
     @cnroute.hookimpl

@@ -150,10 +150,13 @@ def usage_of(usage: object) -> Usage | None:
     if not given and not made and not total:
         return None
     cached, reasoning = usage.get("prompt_tokens_details"), usage.get("output_tokens_details")
-    if cached is None and reasoning is None and type(given) is int and type(made) is int and type(total) is int:
+    plain = cached is None and reasoning is None and "plugins" not in usage
+    if plain and type(given) is int and type(made) is int and type(total) is int:
         if 0 < given < total and 0 < made < total < MAX_TOKENS_SEEN:  # once for each event of a stream
             return Usage(given, made, total)
-    return usage_from(given, made, total or None, _inner(cached, "cached_tokens"), _inner(reasoning, "reasoning_tokens"))
+    counted = _inner(_inner(usage.get("plugins"), "search"), "count")
+    parts = _inner(cached, "cached_tokens"), _inner(reasoning, "reasoning_tokens"), counted
+    return usage_from(given, made, total or None, *parts)
 
 
 def _inner(details: object, key: str) -> object:
