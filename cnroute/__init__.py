@@ -67,9 +67,15 @@ if TYPE_CHECKING:
     from cnroute.failures import Failure as Failure
     from cnroute.failures import FailureKind as FailureKind
     from cnroute.hookspecs import hookimpl as hookimpl
+    from cnroute.http import FileBody as FileBody
     from cnroute.http import Headers as Headers
     from cnroute.http import HttpRequest as HttpRequest
     from cnroute.http import HttpResponse as HttpResponse
+    from cnroute.knowledge.aio import AsyncKnowledgeClient as AsyncKnowledgeClient
+    from cnroute.knowledge.client import KnowledgeClient as KnowledgeClient
+    from cnroute.knowledge.values import Base as Base
+    from cnroute.knowledge.values import Document as Document
+    from cnroute.knowledge.values import File as File
     from cnroute.money import Bill as Bill
     from cnroute.money import Cost as Cost
     from cnroute.money import Price as Price
@@ -80,6 +86,7 @@ if TYPE_CHECKING:
     from cnroute.notices import BudgetOverrun as BudgetOverrun
     from cnroute.notices import CallFinished as CallFinished
     from cnroute.notices import CallStarted as CallStarted
+    from cnroute.notices import KnowledgeFinished as KnowledgeFinished
     from cnroute.notices import StoreChanged as StoreChanged
     from cnroute.plugins import PluginHost as PluginHost
     from cnroute.router import ChatStream as ChatStream
@@ -112,10 +119,13 @@ _HOMES = {
     "events": "Delta Finish ReasoningDelta SourceFound StepDelta StreamState TextDelta ToolCallDelta UsageUpdate",
     "failures": "Attempt Failure FailureKind",
     "hookspecs": "hookimpl",
-    "http": "Headers HttpRequest HttpResponse",
+    "http": "FileBody Headers HttpRequest HttpResponse",
+    "knowledge.aio": "AsyncKnowledgeClient",
+    "knowledge.client": "KnowledgeClient",
+    "knowledge.values": "Base Document File",
     "money": "Bill Cost Price Tier",
     "notices": "AttemptFinished AttemptSkipped AttemptStarted BudgetOverrun CallFinished CallStarted "
-    "StoreChanged",
+    "KnowledgeFinished StoreChanged",
     "plugins": "PluginHost",
     "router": "ChatStream Router",
     "routing.budget": "Budget",

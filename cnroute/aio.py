@@ -12,7 +12,7 @@ import functools
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from cnroute.arguments import CallArguments, Messages, with_call_arguments
 from cnroute.chat import ChatCompletion
@@ -31,6 +31,7 @@ from cnroute.transports.threaded import Threads
 if TYPE_CHECKING:
     from cnroute.routing.limits import Claimed
 
+T = TypeVar("T")
 _MOST_THREADS = 256
 # Seconds between two looks of a consumer whose stream is being cancelled by somebody else.
 _LOOK_AGAIN = 0.005
@@ -92,9 +93,9 @@ class AsyncRouter(BaseRouter):
             threads.close()
 
 
-async def run(flow: Generator[Effect, Any, ChatCompletion], driver: AsyncDriver) -> ChatCompletion:
+async def run(flow: Generator[Any, Any, T], driver: AsyncDriver) -> T:
     """Await effects until the flow returns its answer or raises."""
-    advance: Callable[[Any], Effect] = flow.send
+    advance: Callable[[Any], Any] = flow.send
     result: Any = None
     while True:
         try:
@@ -210,7 +211,7 @@ async def _wait_for_place(effect: Admit, full: Refusal, clock: Any, shared: bool
     Nobody waits in a thread: the threads belong to the calls that have a place.
     """
     health, deadline = effect.place.health, effect.deadline
-    turn = _Turn(asyncio.get_running_loop())
+    turn = CalledTurn(asyncio.get_running_loop())
     deadline.on_cancel(turn.call)
     until = clock.monotonic() + min(deadline.limits.pool, deadline.remaining())
     answer: Lease | Refusal = full
@@ -227,7 +228,7 @@ async def _wait_for_place(effect: Admit, full: Refusal, clock: Any, shared: bool
     return answer
 
 
-class _Turn:
+class CalledTurn:
     """The turn of one task in a queue; it may be called from any thread, also after the loop has gone."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -236,6 +237,7 @@ class _Turn:
         self.called = False
 
     def call(self) -> None:
+        """It is their turn now."""
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._event.set)
 
@@ -244,6 +246,12 @@ class _Turn:
         await self._event.wait()
         self._event.clear()
         self.called = True
+
+    async def come_within(self, seconds: float) -> None:
+        """Wait to be called, but not longer than `seconds`."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, seconds)):
+                await self.come()
 
 
 def _close(stream: Any) -> None:

@@ -104,6 +104,9 @@ class CallError(CnrouteError):
     `kind` is a `FailureKind`, `retry_after` is in seconds, `plan` is the `Plan` that the call followed
     and `billing` tells whether any attempt may have cost money. `seconds` is how long the whole call took,
     `metadata` what the caller gave it.
+
+    An operation of a knowledge client also sets `ids`: which `files` and `bases` the vendor has of it, and under
+    `operations` the `operator_id` that repeats a write; and `advice`: what to do next.
     """
 
     default_kind: ClassVar[FailureKind] = K.BAD_REQUEST
@@ -139,6 +142,8 @@ class CallError(CnrouteError):
         self.billing: Billing = billing if billing is not None else Failure(self.kind).billing
         self.seconds: float | None = None
         self.metadata: Mapping[str, str] = {}
+        self.ids: dict[str, tuple[int, ...]] = {}
+        self.advice = ""
 
     @property
     def retryable(self) -> bool:

@@ -73,7 +73,23 @@ def _headers(value: Mapping[str, str]) -> Headers:
     return value if isinstance(value, Headers) else Headers(value)
 
 
-def _size(body: bytes) -> str:
+@attrs.frozen
+class FileBody:
+    """A request's body that memory never holds as a whole: what the knowledge client uploads.
+
+    `chunks()` gives its `length` bytes in pieces, from the beginning each time that it is called: a request may have to
+    be sent again. `again()` says whether it still may: what was sent to its end may have been stored.
+    """
+
+    length: int
+    chunks: Callable[[], Iterable[bytes]] = attrs.field(repr=False)
+    again: Callable[[], bool] = attrs.field(default=lambda: True, repr=False)
+
+    def __len__(self) -> int:
+        return self.length
+
+
+def _size(body: bytes | FileBody) -> str:
     return f"<{len(body)} bytes>"
 
 
@@ -85,7 +101,10 @@ def _without_query(url: str) -> str:
 
 @attrs.define
 class HttpRequest:
-    """What a provider asks a transport to send. `adjusted` maps parameters to what was done with them."""
+    """What a provider asks a transport to send. `adjusted` maps parameters to what was done with them.
+
+    The body of an upload to a knowledge base, and of no other request, is a `FileBody`.
+    """
 
     method: str
     url: str = attrs.field(repr=_without_query)

@@ -145,4 +145,26 @@ class StoreChanged:
     reason: str
 
 
-Notice = CallStarted | AttemptStarted | AttemptFinished | AttemptSkipped | CallFinished | BudgetOverrun | StoreChanged
+@attrs.frozen(kw_only=True, slots=False)
+class KnowledgeFinished:
+    """An operation of a knowledge client ended: exactly one per operation. `outcome` is `ok` or a failure kind.
+
+    `operation` is the method's name. `ids` are the `files` and `bases` that the vendor has of it, after a failure as its
+    own lists tell where `looked` is true.
+    """
+
+    call_id: str
+    operation: str
+    outcome: str
+    deployment: str
+    seconds: float
+    attempts: tuple[Attempt, ...]
+    ids: Mapping[str, tuple[int, ...]]
+    looked: bool
+    error: CallError | None
+
+
+Notice = (
+    CallStarted | AttemptStarted | AttemptFinished | AttemptSkipped | CallFinished | BudgetOverrun | StoreChanged
+    | KnowledgeFinished
+)

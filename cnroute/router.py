@@ -8,7 +8,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Any, Self, Unpack
+from typing import Any, Self, TypeVar, Unpack
 
 from cnroute.arguments import CallArguments, Messages, with_call_arguments
 from cnroute.binding import Settings
@@ -26,6 +26,7 @@ from cnroute.routing.plan import Plan
 from cnroute.scope import Scope, transport_error
 from cnroute.settings import Breaker, Limits, Retries, Timeouts
 
+T = TypeVar("T")
 NO_ROUTES: Mapping[str, Any] = MappingProxyType({})
 # The most seconds for which a consumer waits while another thread that cancels its stream gives everything back.
 _CANCELLERS_TURN = 1.0
@@ -170,9 +171,9 @@ class Router(BaseRouter):
         self.close()
 
 
-def run(flow: Generator[Effect, Any, ChatCompletion], driver: Driver) -> ChatCompletion:
+def run(flow: Generator[Any, Any, T], driver: Driver) -> T:
     """Perform effects until the flow returns its answer or raises."""
-    advance: Callable[[Any], Effect] = flow.send
+    advance: Callable[[Any], Any] = flow.send
     result: Any = None
     while True:
         try:

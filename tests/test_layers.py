@@ -79,6 +79,7 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
     ("routing", "explain"): "Plan.record and .explain likewise",
     ("binding", "config"): "Router(prices=FILE) is a convenience, too",
     ("router", "config"): "Router.from_config and .from_env are conveniences",
+    ("knowledge", "config"): "KnowledgeClient.from_config and .from_env likewise",
     ("engine", "observe"): "the library's own log is one of the observers, and structlog is loaded with the first router",
 }
 

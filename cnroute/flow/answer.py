@@ -57,6 +57,16 @@ def answer_of(place: Place, response: HttpResponse, wall: float) -> ChatCompleti
     raise AttemptFailed(completed(failure, place, response.status, response.headers, wall))
 
 
+def refusal_in(place: Place, response: HttpResponse, wall: float) -> Failure | None:
+    """The failure in a complete answer that is no chat answer, or None. Raises AttemptFailed for a plugin that broke."""
+    failure = _ask(place, "map_error", place.hooks.map_error, response)
+    if failure is None:
+        return None
+    if not isinstance(failure, Failure):
+        raise AttemptFailed(broken(place, "map_error", f"returned {type(failure).__name__}, not a Failure or None"))
+    return completed(failure, place, response.status, response.headers, wall)
+
+
 def _filled(made: ChatCompletion, response: HttpResponse) -> ChatCompletion:
     """A plugin's completion with what it left to us: the head's request id, and the decoded body as `raw`."""
     if made.request_id and made.raw is not None:

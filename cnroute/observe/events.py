@@ -20,7 +20,15 @@ from cnroute.chat import Usage
 from cnroute.codec import escaped
 from cnroute.failures import clean_text
 from cnroute.money import Bill, Cost, plain
-from cnroute.notices import AttemptFinished, AttemptSkipped, AttemptStarted, BudgetOverrun, CallFinished, StoreChanged
+from cnroute.notices import (
+    AttemptFinished,
+    AttemptSkipped,
+    AttemptStarted,
+    BudgetOverrun,
+    CallFinished,
+    KnowledgeFinished,
+    StoreChanged,
+)
 from cnroute.observe.records import model_of, record_of_notice, request_id_of
 from cnroute.routing.fallback import TABLE
 
@@ -256,6 +264,32 @@ def _store_is(state: str) -> Callable[[StoreChanged], bool]:
     return lambda notice: notice.state == state
 
 
+def _knowledge_finished(notice: KnowledgeFinished) -> Fields:
+    last, error = notice.attempts[-1] if notice.attempts else None, notice.error
+    return {
+        "call_id": notice.call_id,
+        "operation": notice.operation,
+        "outcome": notice.outcome,
+        "deployment": notice.deployment,
+        "seconds": round(notice.seconds, 6),
+        "attempts": len(notice.attempts),
+        "files": _numbers(notice.ids["files"]),
+        "bases": _numbers(notice.ids["bases"]),
+        "looked": notice.looked,
+        "http_status": last.http_status if last else None,
+        "request_id": last.request_id if last else None,
+        "vendor_code": error.vendor_code if error else None,
+        "detail": error.message if error else None,
+        "retry_after": error.retry_after if error else None,
+        "advice": error.advice if error else None,
+    }
+
+
+def _numbers(ids: tuple[int, ...]) -> str:
+    """Ids as text: they are larger than the integers that every JSON reader keeps exact."""
+    return ", ".join(map(str, ids))
+
+
 def _observer_failed(failed: ObserverFailed) -> Fields:
     return {
         "plugin": failed.plugin,
@@ -343,6 +377,14 @@ EVENTS: tuple[Event, ...] = (
         name="store restored", logger="cnroute.store", level=INFO, of=StoreChanged, make=_store_changed,
         says="The shared store answers again; what was spent meanwhile is not added to it.",
         fields=("store", "detail"), when=_store_is("restored"),
+    ),
+    Event(
+        name="knowledge finished", logger="cnroute.knowledge", level=INFO, of=KnowledgeFinished, make=_knowledge_finished,
+        says="An operation on files or knowledge bases ended, well or not: exactly one per operation.",
+        fields=(
+            "call_id", "operation", "outcome", "deployment", "seconds", "attempts", "files", "bases", "looked", "http_status",
+            "request_id", "vendor_code", "detail", "retry_after", "advice",
+        ),
     ),
     Event(
         name="observer failed", logger="cnroute.plugin", level=ERROR, of=ObserverFailed, make=_observer_failed,

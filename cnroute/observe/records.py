@@ -185,7 +185,13 @@ def _failure(failure: Failure) -> Record:
 
 def _error(error: CallError) -> Record:
     cause = getattr(error, "cause_kind", None)
-    return {"type": type(error).__name__, **_failure(error.failure()), "cause_kind": None if cause is None else str(cause)}
+    return {
+        "type": type(error).__name__,
+        **_failure(error.failure()),
+        "cause_kind": None if cause is None else str(cause),
+        "ids": {name: list(ids) for name, ids in error.ids.items()},
+        "advice": error.advice or None,
+    }
 
 
 def _usage(usage: Usage | None) -> Record | None:

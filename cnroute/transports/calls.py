@@ -89,7 +89,7 @@ class Call:
         try:
             return self._ask_on(connection, request, path)
         except STALE:
-            if not self._may_resend():
+            if not self._may_resend(request.body):
                 raise
         # Nothing came back and the peer was gone at once: it had closed before it saw the request (U14).
         self._close_connection()
@@ -105,8 +105,10 @@ class Call:
             self._close_connection()
         return None
 
-    def _may_resend(self) -> bool:
+    def _may_resend(self, body: Any) -> bool:
         exchange = self.exchange
+        if not isinstance(body, bytes) and not getattr(body, "again", _yes)():
+            return False
         quick = exchange.step is steps.WRITE or exchange.deadline.now() - exchange.written <= _RESEND_WITHIN
         return self.bound.resend_stale and quick and not exchange.received and not exchange.over()
 
@@ -313,6 +315,10 @@ class Call:
             self.exchange.grip.abandon()
             self.bound.places.close_later(self._close_connection)
             self._free()
+
+
+def _yes() -> bool:
+    return True
 
 
 def _chunks(body: Any) -> Iterable[bytes]:

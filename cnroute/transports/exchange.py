@@ -109,6 +109,10 @@ class Exchange:
         self.received = 0
         self.enter(WRITE, self.deadline.limits.write)
 
+    def begin_piece(self) -> None:
+        """The next piece of a body in pieces may take as long as a whole small body."""
+        self.enter(WRITE, self.deadline.limits.write)
+
     def begin_head(self, *, whole: bool) -> None:
         """The request is written, as a `whole` or as far as the peer would take it (U16)."""
         first_byte = self.deadline.limits.first_byte

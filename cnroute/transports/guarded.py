@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import http.client
 import io
-import itertools
 import os
 import select
 import socket
@@ -88,13 +87,20 @@ class Guarded(HTTPConnection):
         """Send a request. Each write is not longer than the exchange allows (U11)."""
         if isinstance(body, bytes):
             whole = len(body) <= _IN_ONE_WRITE
-            pieces: Iterable[bytes] = (head + body,) if whole else (head, body)
+            self._put(head + body if whole else head)
+            if not whole:
+                self._put(body)
         else:
-            pieces = itertools.chain((head,), body)
-        for piece in pieces:
-            self.sock.settimeout(self.exchange.allow())
-            self.sock.sendall(piece)
+            self._put(head)
+            for piece in body:
+                # A large file may take its time, as long as it moves: the limit is for each piece.
+                self.exchange.begin_piece()
+                self._put(piece)
         self.inbox.forget()
+
+    def _put(self, piece: bytes) -> None:
+        self.sock.settimeout(self.exchange.allow())
+        self.sock.sendall(piece)
 
     def send(self, data: Any) -> None:
         """What http.client itself writes, to a proxy: not longer than the exchange allows either."""

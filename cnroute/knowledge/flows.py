@@ -1,0 +1,413 @@
+"""The operations themselves, each a generator of effects: the same for both clients.
+
+Rules of this file
+- Nothing here waits and nothing here knows a socket; what waits is an effect.
+- Writes on one base take turns within a client; what another client does shows itself as a busy answer.
+- After a failed write the vendor's own lists are looked at, once, so that the error names what is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import attrs
+
+from cnroute.errors import CallError, QuotaExceededError, error_for
+from cnroute.failures import Failure, FailureKind
+from cnroute.flow.answer import AttemptFailed
+from cnroute.flow.effects import Open, Read, Send, Sleep
+from cnroute.http import HttpRequest, HttpResponse
+from cnroute.knowledge import wire
+from cnroute.knowledge.downloads import Sink, sink_of
+from cnroute.knowledge.effects import Begin, Turn, Work
+from cnroute.knowledge.operation import (
+    BadAnswer,
+    Flow,
+    Operation,
+    accepted,
+    ask,
+    decoded,
+    note,
+    out_of_time,
+    pause_before_next,
+    relabelled,
+)
+from cnroute.knowledge.turns import Turns
+from cnroute.knowledge.uploads import Source, source_of
+from cnroute.knowledge.values import Base, Document, File, base_in, document_in, file_in, id_or_none
+
+K = FailureKind
+T = TypeVar("T")
+Data = Mapping[str, Any]
+Progress = Callable[[int, int], object]
+
+_PAGE = 100
+# Bases and files that were made earlier than this many seconds before an operation began are none of it, whatever the
+# difference between the vendor's clock and ours.
+_CLOCKS_DIFFER = 300.0
+_WAIT_FIRST, _WAIT_MOST = 0.2, 3.0
+_SMALL = 65536
+
+
+# -- reading answers -------------------------------------------------------------------------------------------
+
+
+def _file(data: Data) -> File:
+    found = file_in(data.get("file")) or file_in(data)
+    if found is None:
+        raise BadAnswer("the answer has no file_id")
+    return found
+
+
+def _files(data: Data) -> tuple[File, ...]:
+    listed = data.get("files")
+    if listed is not None and not isinstance(listed, list):
+        raise BadAnswer("the answer's files are no list")
+    return tuple(found for each in listed or () if (found := file_in(each)) is not None)
+
+
+def _base(data: Data) -> Base:
+    found = base_in(_nested(data)) or base_in(data)
+    if found is None:
+        raise BadAnswer("the answer has no knowledge_base_id")
+    return found
+
+
+def _nested(data: Data) -> object:
+    """The `knowledge_base` object; a page shows it inside another one of the same name."""
+    inner = data.get("knowledge_base")
+    deeper = inner.get("knowledge_base") if isinstance(inner, dict) else None
+    return deeper if isinstance(deeper, dict) else inner
+
+
+@attrs.frozen
+class Page:
+    """A page of the list of bases; `total` is how many there are in all, if the vendor says so."""
+
+    bases: tuple[Base, ...]
+    total: int | None
+
+
+def _page(data: Data) -> Page:
+    listed = data.get("knowledge_bases")
+    if listed is not None and not isinstance(listed, list):
+        raise BadAnswer("the answer's knowledge_bases are no list")
+    bases = tuple(found for each in listed or () if (found := base_in(each)) is not None)
+    return Page(bases, id_or_none(data.get("total")))
+
+
+def _done(data: Data) -> None:
+    """An answer of which only the absence of a failure counts."""
+
+
+# -- files -----------------------------------------------------------------------------------------------------
+
+
+class Flows:
+    """Makes the operations of one account."""
+
+    def __init__(self, requests: wire.Wire, max_bases: int | None) -> None:
+        self._wire = requests
+        self._max_bases = max_bases
+        self.turns = Turns()
+
+    def upload(self, run: Operation, file: Any, name: str | None, progress: Progress | None) -> Flow[File]:
+        """Send a file; the answer names its id."""
+        source: Source = yield Work(lambda: source_of(file, name))
+        try:
+            stored = yield from ask(run, wire.UPLOAD, lambda: self._wire.upload(source, progress), _file, whole=False)
+        except CallError:
+            if source.broken is not None:
+                raise source.broken from None
+            yield from self._look(run, file_like=source)
+            raise
+        run.files.append(stored.id)
+        if stored.bytes is not None and stored.bytes != source.size:
+            text = f"the vendor stored {stored.bytes} of {source.size} bytes as file {stored.id}"
+            run.looked, run.advice = True, "delete that file and upload it again"
+            raise error_for(Failure(K.BAD_RESPONSE, text))
+        return attrs.evolve(stored, name=stored.name or source.name, bytes=source.size)
+
+    def list_files(self, run: Operation) -> Flow[tuple[File, ...]]:
+        """All files of the account that were uploaded for retrieval."""
+        return (yield from ask(run, wire.LIST_FILES, self._listing, _files))
+
+    def _listing(self) -> HttpRequest:
+        return self._wire.get(wire.LIST_FILES, purpose=wire.PURPOSE)
+
+    def get_file(self, run: Operation, file_id: int) -> Flow[File]:
+        """What the vendor knows of a file."""
+        run.files.append(file_id)
+        return (yield from self._about(run, wire.GET_FILE, lambda: self._wire.get(wire.GET_FILE, file_id=file_id), _file))
+
+    def delete_file(self, run: Operation, file_id: int) -> Flow[None]:
+        """Delete a file. One that is gone when an answer was lost has been deleted."""
+        run.files.append(file_id)
+        body = {"file_id": file_id, "purpose": wire.PURPOSE}
+        try:
+            yield from ask(run, wire.DELETE_FILE, lambda: self._wire.post(wire.DELETE_FILE, body), _done, whole=False)
+        except CallError as error:
+            _advise(run, wire.DELETE_FILE, error)
+            yield from self._look(run)
+            if not (run.looked and not run.files and run.uncertain()):
+                raise
+        run.files.clear()
+
+    def download(
+        self, run: Operation, file_id: int, target: Any, overwrite: bool, progress: Progress | None
+    ) -> Flow[int]:
+        """Write a file's content to `target`; returns its bytes."""
+        sink: Sink = yield Work(lambda: sink_of(target, overwrite))
+        about = yield from self.get_file(run, file_id)
+        try:
+            yield from self._fetch(run, about, sink, progress)
+            yield Work(sink.finish)
+        finally:
+            sink.drop()
+        return sink.size
+
+    def _fetch(self, run: Operation, about: File, sink: Sink, progress: Progress | None) -> Flow[None]:
+        while True:
+            request, deadline = self._wire.get(wire.CONTENT, file_id=about.id), run.deadline()
+            yield Begin(deadline)
+            begun, wall = run.clock.monotonic(), run.clock.time()
+            head: Any = None
+            try:
+                head = yield Open(run.place, request, deadline)
+                yield from _receive(run, head, about, sink, progress)
+            except AttemptFailed as failed:
+                failure = failed.failure
+            except CallError as error:
+                if error.kind is K.BAD_REQUEST and error.billing == "none":  # the disk, not the vendor
+                    raise
+                failure = relabelled(run, error.failure(), deadline)
+            else:
+                note(run, None, HttpResponse(head.status, head.headers), begun, wall, deadline)
+                return
+            note(run, failure, None, begun, wall, deadline)
+            pause = pause_before_next(run, wire.CONTENT, failure, deadline)
+            if pause is None:
+                raise error_for(failure)
+            yield Sleep(pause, deadline)
+
+    # -- bases -------------------------------------------------------------------------------------------------
+
+    def create(
+        self, run: Operation, name: str, description: str | None, model: str, document: Data, callback: str | None
+    ) -> Flow[Base]:
+        """Make a base, of one file or of none."""
+        if "file_id" in document:
+            run.files.append(document["file_id"])
+        yield from self._leave_room(run)
+        body = {
+            "operator_id": run.operator_id, "name": name, "description": description, "embedding_model": model, **document,
+            "callback": callback,
+        }
+        try:
+            made = yield from ask(run, wire.CREATE, lambda: self._wire.post(wire.CREATE, body), _base, whole=False)
+        except CallError as error:
+            _advise(run, wire.CREATE, error)
+            yield from self._look(run, base_name=name if run.uncertain() else None)
+            raise
+        run.bases.append(made.id)
+        return attrs.evolve(
+            made, name=made.name or name, description=made.description or description, status=made.status or "loading"
+        )
+
+    def _leave_room(self, run: Operation) -> Flow[None]:
+        """Raise QuotaExceededError when the account has as many bases as it may; nothing is written."""
+        if self._max_bases is None:
+            return
+        page = yield from ask(run, wire.LIST, lambda: self._wire.get(wire.LIST, page=0, page_size=1), _page)
+        if page.total is not None and page.total >= self._max_bases:
+            run.advice = "delete a base that is not needed, or set max_bases if the account may have more"
+            text = f"the account has {page.total} knowledge bases, and may have {self._max_bases} (page Retrieval)"
+            raise QuotaExceededError(text, billing="none")
+
+    def get(self, run: Operation, base_id: int) -> Flow[Base]:
+        """A base with its status and documents."""
+        run.bases.append(base_id)
+        return (yield from self._about(run, wire.GET, lambda: self._detail(base_id), _base))
+
+    def _detail(self, base_id: int) -> HttpRequest:
+        return self._wire.get(wire.GET, knowledge_base_id=base_id)
+
+    def page(self, run: Operation, number: int, size: int) -> Flow[Page]:
+        """A page of the list of bases; the first has number 0."""
+        return (yield from ask(run, wire.LIST, lambda: self._wire.get(wire.LIST, page=number, page_size=size), _page))
+
+    def wait(self, run: Operation, base_id: int) -> Flow[Base]:
+        """The base as soon as it is available."""
+        pause = _WAIT_FIRST
+        while True:
+            base = yield from self.get(run, base_id)
+            run.bases[:] = [base_id]
+            if base.available:
+                return base
+            room = run.remaining()
+            if room <= pause:
+                run.looked, run.advice = True, "wait again: the base goes on loading at the vendor; get() shows its status"
+                raise out_of_time(run, f"the base {base_id} is still {base.status or 'without a status'} after {run.total:g} s")
+            yield Sleep(pause * (0.8 + 0.2 * run.random()), run.deadline())
+            pause = min(pause * 1.5, _WAIT_MOST)
+
+    def delete(self, run: Operation, base_id: int) -> Flow[None]:
+        """Delete a base. One that is gone when an answer was lost has been deleted."""
+        run.bases.append(base_id)
+        body = {"operator_id": run.operator_id, "knowledge_base_id": base_id}
+        try:
+            yield from self._in_turn(run, base_id, wire.DELETE, body, _done)
+        except CallError as error:
+            _advise(run, wire.DELETE, error)
+            yield from self._look(run)
+            if not (run.looked and not run.bases and run.uncertain()):
+                raise
+        run.bases.clear()
+
+    # -- documents ---------------------------------------------------------------------------------------------
+
+    def change_document(
+        self, run: Operation, endpoint: wire.Endpoint, base_id: int, document: Data, callback: str | None
+    ) -> Flow[Document]:
+        """Add, update or delete a document."""
+        run.bases.append(base_id)
+        run.files.append(document["file_id"])
+        body = {"operator_id": run.operator_id, "knowledge_base_id": base_id, **document, "callback": callback}
+        try:
+            yield from self._in_turn(run, base_id, endpoint, body, _done)
+        except CallError as error:
+            _advise(run, endpoint, error)
+            yield from self._look(run)
+            raise
+        return Document(document["file_id"], base_id)
+
+    def get_document(self, run: Operation, base_id: int, file_id: int) -> Flow[Document]:
+        """A document of a base."""
+        run.bases.append(base_id)
+        run.files.append(file_id)
+
+        def document(data: Data) -> Document:
+            inner = data.get("document")
+            found = document_in(inner if isinstance(inner, dict) else data, base_id)
+            if found is None:
+                raise BadAnswer("the answer has no file_id")
+            return found
+
+        def request() -> HttpRequest:
+            # The page lists an operator_id for this question, too; it changes nothing.
+            return self._wire.get(
+                wire.GET_DOCUMENT, operator_id=run.operator_id, knowledge_base_id=base_id, file_id=file_id
+            )
+
+        return (yield from self._about(run, wire.GET_DOCUMENT, request, document))
+
+    # -- what they share ---------------------------------------------------------------------------------------
+
+    def _about(
+        self, run: Operation, endpoint: wire.Endpoint, make: Callable[[], HttpRequest], read: Callable[[Data], T]
+    ) -> Flow[T]:
+        """A question about something that may not exist."""
+        try:
+            return (yield from ask(run, endpoint, make, read))
+        except CallError as error:
+            _advise(run, endpoint, error)
+            yield from self._look(run)
+            raise
+
+    def _in_turn(
+        self, run: Operation, base_id: int, endpoint: wire.Endpoint, body: Data, read: Callable[[Data], T]
+    ) -> Flow[T]:
+        """A write on a base, when no other operation of this client is changing it."""
+        ticket = yield Turn(self.turns, base_id, run.deadline())
+        try:
+            return (yield from ask(run, endpoint, lambda: self._wire.post(endpoint, body), read, whole=False))
+        finally:
+            ticket.end()
+
+    def _look(self, run: Operation, file_like: Source | None = None, base_name: str | None = None) -> Flow[None]:
+        """After a failure: keep of the ids those that exist, and add what the lost answer may have made.
+
+        Asked once; when that fails too, the error goes by what was known before.
+        """
+        if not run.reachable():
+            return
+        files, bases = list(run.files), list(run.bases)
+        try:
+            if files or file_like is not None:
+                listed = yield from _once(run, self._listing(), _files)
+                files = [file.id for file in listed if file.id in files or _may_be(run, file, file_like)]
+            if bases or base_name is not None:
+                found = yield from self._all_bases(run)
+                bases = [base.id for base in found if base.id in bases or _made_now(run, base, base_name)]
+        except (AttemptFailed, CallError) as error:
+            if isinstance(error, CallError) and error.kind in (K.CANCELLED, K.CLOSED):
+                raise
+            return
+        run.files[:], run.bases[:], run.looked = files, bases, True
+
+    def _all_bases(self, run: Operation) -> Flow[list[Base]]:
+        found: list[Base] = []
+        number = 0
+        while True:
+            page = yield from _once(run, self._wire.get(wire.LIST, page=number, page_size=_PAGE), _page)
+            found += page.bases
+            number += 1
+            if not page.bases or (page.total is not None and len(found) >= page.total):
+                return found
+
+
+def _once(run: Operation, request: HttpRequest, read: Callable[[Data], T]) -> Flow[T]:
+    """One exchange that is no attempt: it finds out what the attempts have left. Raises AttemptFailed or CallError."""
+    deadline = run.deadline()
+    yield Begin(deadline)
+    response = yield Send(run.place, request, deadline)
+    return decoded(run, response, read)
+
+
+def _may_be(run: Operation, file: File, source: Source | None) -> bool:
+    """Whether `file` may be what an upload without an answer has stored: its name, its size, and not older than it."""
+    if source is None or file.name != source.name:
+        return False
+    return file.bytes in (None, source.size) and _young(run, file.created)
+
+
+def _made_now(run: Operation, base: Base, name: str | None) -> bool:
+    return name is not None and base.name == name and _young(run, base.created)
+
+
+def _young(run: Operation, created: float | None) -> bool:
+    return created is None or created >= run.wall - _CLOCKS_DIFFER
+
+
+def _advise(run: Operation, endpoint: wire.Endpoint, error: CallError) -> None:
+    """What the endpoint knows better than the vendor's code about a request that was found wrong."""
+    if error.kind is K.BAD_REQUEST and run.attempts:
+        run.advice = endpoint.advice
+
+
+def _receive(run: Operation, head: Any, about: File, sink: Sink, progress: Progress | None) -> Flow[None]:
+    """The content of a file, all of it. Raises AttemptFailed for an error in its place."""
+    yield Work(sink.begin)
+    first = b""
+    while True:
+        data = yield Read([])
+        if not data:
+            break
+        if len(first) < _SMALL:
+            first += data
+        if head.status >= 300:
+            if len(first) >= _SMALL:
+                break
+            continue
+        yield Work(lambda data=data: sink.write(data))  # type: ignore[misc]
+        if progress is not None:
+            progress(sink.size, sink.size if about.bytes is None else max(about.bytes, sink.size))
+    if head.status < 300 and sink.size == about.bytes:
+        return
+    # Not what was announced: an error of the vendor, which comes as JSON in place of the content, or a cut one.
+    if head.status >= 300 or sink.size < _SMALL:
+        accepted(run, HttpResponse(head.status, head.headers, first))
+    if about.bytes is not None:
+        raise AttemptFailed(Failure(K.CONNECTION_LOST, f"{sink.size} bytes came of {about.bytes}", http_status=head.status))
+
