@@ -181,8 +181,9 @@ def test_the_wrong_group(make: Make, vendor: Vendor) -> None:
     base = kb.create("faq", file.id)
     wrong = make(group_id="1800000000000000777")
     steps = (
-        lambda: wrong.upload(b"x", name="b.txt"), lambda: wrong.create("new", file.id), lambda: wrong.add_document(base.id, file.id),
-        lambda: wrong.wait(base.id), lambda: wrong.delete(base.id), lambda: wrong.delete_file(file.id), wrong.list_files, wrong.list,
+        lambda: wrong.upload(b"x", name="b.txt"), lambda: wrong.create("new", file.id), wrong.list_files, wrong.list,
+        lambda: wrong.add_document(base.id, file.id), lambda: wrong.wait(base.id), lambda: wrong.delete(base.id),
+        lambda: wrong.delete_file(file.id),
     )  # fmt: skip
     for step in steps:
         with pytest.raises(cnroute.AuthenticationError) as caught:

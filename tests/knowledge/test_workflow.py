@@ -70,7 +70,8 @@ def test_every_operation(kb: Any, vendor: Vendor, faq: Path, tmp_path: Path) -> 
     kb.delete_file(first.id)
     kb.delete_file(second.id)
     assert vendor.bases == vendor.files == {}
-    numbers = [exchange.json()["operator_id"] for exchange in vendor.requests if exchange.path.startswith("/embedding") and exchange.method == "POST"]
+    writes = [exchange for exchange in vendor.requests if exchange.path.startswith("/embedding") and exchange.method == "POST"]
+    numbers = [exchange.json()["operator_id"] for exchange in writes]
     assert len(set(numbers)) == len(numbers) == 5
 
 
@@ -143,12 +144,14 @@ WRONG: list[tuple[str, tuple[Any, ...], dict[str, Any], str]] = [
     ("create", ("a", 1), {"description": 5}, "description"), ("create", ("a",), {"timeout": 0}, "timeout"),
     ("add_document", (1, True), {}, "file_id"), ("add_document", ("１", 1), {}, "base_id"),
     ("add_document", (1, 2), {"chunk_size": 2, "chunk_overlap": 1}, "chunk_size"),
-    ("get", (None,), {}, "base_id"), ("get", (1,), {"timeout": float("nan")}, "timeout"), ("list", (), {"page_size": 0}, "page_size"),
+    ("get", (None,), {}, "base_id"), ("get", (1,), {"timeout": float("nan")}, "timeout"),
+    ("list", (), {"page_size": 0}, "page_size"),
     ("list", (), {"page_size": 101}, "page_size"), ("delete_file", ("-1",), {}, "file_id"),
     ("upload", (5,), {}, "file must be"), ("upload", (b"x",), {}, "name"), ("upload", (b"",), {"name": "a.txt"}, "empty"),
     ("upload", (b"x",), {"name": "a.exe"}, "takes .pdf"), ("upload", (b"x",), {"name": "txt"}, "without an ending"),
     ("upload", (io.StringIO("text"),), {"name": "a.txt"}, "binary"), ("upload", ("/no/such/file.txt",), {}, "cannot be read"),
-    ("upload", ("/dev",), {"name": "a.txt"}, "no regular file"), ("upload", (b"x",), {"name": "a.txt", "progress": 1}, "progress"),
+    ("upload", ("/dev",), {"name": "a.txt"}, "no regular file"),
+    ("upload", (b"x",), {"name": "a.txt", "progress": 1}, "progress"),
     ("download", (1, 5), {}, "target"), ("download", (1, "/"), {}, "folder"),
 ]  # fmt: skip
 
@@ -274,9 +277,9 @@ def test_a_client_needs_an_account(monkeypatch: pytest.MonkeyPatch) -> None:
         cnroute.KnowledgeClient(KEY, deployment=pro)
     with cnroute.KnowledgeClient(deployment=pro) as client:
         assert client.deployment.name == "pro"
-    written = {"deployments": {name: {"provider": provider, "model": "m", "api_key": KEY, "options": options} for name, provider, options in (
-        ("v2", "minimax-v2", {}), ("a", "minimax-pro", {"group_id": GROUP}), ("b", "minimax-legacy", {"group_id": GROUP}),
-    )}}
+    group = {"options": {"group_id": GROUP}}
+    kinds = (("v2", "minimax-v2", {}), ("a", "minimax-pro", group), ("b", "minimax-legacy", group))
+    written = {"deployments": {name: {"provider": kind, "model": "m", "api_key": KEY, **more} for name, kind, more in kinds}}
     for name, found in ((None, "a"), ("b", "b")):
         with cnroute.KnowledgeClient.from_config(written, name) as client:
             assert client.deployment.name == found

@@ -247,7 +247,8 @@ class Vendor:
         _, purpose, file = exchange.body.split(b"--" + boundary + b"\r\n")
         head, _, content = file.partition(b"\r\n\r\n")
         content = content.removesuffix(b"\r\n--" + boundary + b"--\r\n")
-        size = exchange.length - (len(exchange.body) - len(content)) if self.keep == 10**9 else self._size(exchange, head, purpose)
+        # What is around the file: two parts' heads, and three lines with the boundary.
+        size = exchange.length - len(purpose) - len(head) - 4 - 2 * (len(boundary) + 4) - (len(boundary) + 8)
         number = next(self.ids)
         name = head.decode().partition('filename="')[2].partition('"')[0]
         self.files[number] = {
@@ -256,11 +257,6 @@ class Vendor:
         self.contents[number] = content
         assert purpose.endswith(b"retrieval\r\n")
         return {"file": self.files[number], "base_resp": GOOD}
-
-    def _size(self, exchange: Exchange, head: bytes, purpose: bytes) -> int:
-        """The file's size where not all of it was kept."""
-        boundary = len(exchange.headers["content-type"].partition("boundary=")[2])
-        return exchange.length - len(purpose) - len(head) - 4 - 2 * (boundary + 4) - (boundary + 8)
 
     def retrieve(self, exchange: Exchange) -> Any:
         number = int(exchange.query["file_id"])

@@ -17,7 +17,15 @@ import cnroute
 from cnroute.chat import Usage
 from cnroute.failures import Attempt, Failure, FailureKind
 from cnroute.money import Bill, Cost
-from cnroute.notices import AttemptFinished, AttemptSkipped, AttemptStarted, BudgetOverrun, CallFinished, StoreChanged
+from cnroute.notices import (
+    AttemptFinished,
+    AttemptSkipped,
+    AttemptStarted,
+    BudgetOverrun,
+    CallFinished,
+    KnowledgeFinished,
+    StoreChanged,
+)
 from cnroute.observe import events
 from cnroute.observe.logging import RESERVED, Log, make_log, observer_failed
 from cnroute.routing.fallback import TABLE
@@ -94,6 +102,11 @@ NOTICES: dict[str, Any] = {
     ),
     "store degraded": StoreChanged(store="RedisStore('r')", state="degraded", reason="TimeoutError"),
     "store restored": StoreChanged(store="RedisStore('r')", state="restored", reason=""),
+    "knowledge finished": KnowledgeFinished(
+        call_id="c-1", operation="create", outcome="overloaded", deployment="knowledge", seconds=1.0,
+        attempts=(attempt("overloaded"),), ids={"files": (2**63 - 1,), "bases": ()}, looked=True,
+        error=cnroute.ServerError("busy", kind="overloaded", vendor_code="2034"),
+    ),
     "observer failed": events.ObserverFailed(plugin="p", error=ValueError("x")),
 }
 
