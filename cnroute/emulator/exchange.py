@@ -91,6 +91,7 @@ class Dialect:
     unknown_path: ClassVar[tuple[str, bytes]] = ("text/plain", b"404 page not found")
     script: ClassVar[str] = ""  # what its faults are scripted under; empty: the model of the request
     receives_form: ClassVar[bool] = False  # its body is a multipart form with a file
+    refused: bool = False  # the library has refused what was asked
     loading: float | None = None  # how many seconds the base that it changes stays loading; None: as the emulator says
 
     def __init__(self, ask: Ask) -> None:

@@ -97,7 +97,7 @@ def huge_json(scene: Scene) -> Steps:
 Change = Callable[[JSON], None]
 
 
-def _changed(scene: Scene, change: Change, transcode: Callable[[bytes], bytes] = bytes, *, silent: bool = False) -> Steps:
+def changed(scene: Scene, change: Change, transcode: Callable[[bytes], bytes] = bytes, *, silent: bool = False) -> Steps:
     """The good answer after the change; ``silent`` says that no text is left in it."""
     sent = _changed_stream(scene, change, transcode) if scene.stream else _changed_document(scene, change, transcode)
     yield sent._replace(text="") if silent else sent
@@ -228,7 +228,7 @@ CHANGES: dict[str, tuple[str, Change]] = {
 
 def _change(name: str) -> Callable[[Scene], Steps]:
     silent = name.startswith(("content_", "choices_", "stream_choices_"))
-    return lambda scene: _changed(scene, CHANGES[name][1], silent=silent)
+    return lambda scene: changed(scene, CHANGES[name][1], silent=silent)
 
 
 enter_all({name: row[0] for name, row in CHANGES.items()}, _change)
@@ -279,7 +279,7 @@ TRANSCODINGS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
 
 
 def _transcode(name: str) -> Callable[[Scene], Steps]:
-    return lambda scene: _changed(scene, lambda document: None, TRANSCODINGS[name][1])
+    return lambda scene: changed(scene, lambda document: None, TRANSCODINGS[name][1])
 
 
 enter_all({name: row[0] for name, row in TRANSCODINGS.items()}, _transcode)
@@ -295,7 +295,7 @@ def gbk(scene: Scene) -> Steps:
 @fault("lone_surrogate", "a good answer whose text begins with the JSON escape of a lone surrogate")
 def lone_surrogate(scene: Scene) -> Steps:
     mark = _content(lambda text: "@@" + text)
-    yield from _changed(scene, mark, lambda data: data.replace(b"@@", b"\\ud83d"))
+    yield from changed(scene, mark, lambda data: data.replace(b"@@", b"\\ud83d"))
 
 
 @fault("json_as_text", "a good answer labelled as text/plain")

@@ -40,7 +40,7 @@ def ok(scene: Scene) -> Steps:
 # -- statuses
 
 
-def _status(status: int, scene: Scene, *extra: tuple[str, str]) -> Send:
+def status_reply(status: int, scene: Scene, *extra: tuple[str, str]) -> Send:
     """A status with the vendor's own error body; 502 and 504 come from the load balancer, as HTML."""
     if status in PAGES:
         page = HTML % (status, PAGES[status], status, PAGES[status])
@@ -51,7 +51,7 @@ def _status(status: int, scene: Scene, *extra: tuple[str, str]) -> Send:
 
 def _http(name: str) -> Callable[[Scene], Steps]:
     def write(scene: Scene) -> Steps:
-        yield _status(int(name.rpartition("_")[2]), scene)
+        yield status_reply(int(name.rpartition("_")[2]), scene)
 
     return write
 
@@ -63,7 +63,7 @@ enter_all({f"http_{status}": f"answers HTTP {status}, with {'an HTML page' if st
 
 @fault("http", "answers with any HTTP status and the vendor's error body", parameter="STATUS, 500 unless told")
 def http(scene: Scene) -> Steps:
-    yield _status(int(scene.number(500)), scene)
+    yield status_reply(int(scene.number(500)), scene)
 
 
 def _bare(name: str) -> Callable[[Scene], Steps]:
@@ -83,12 +83,12 @@ enter_all({"http_204": "answers HTTP 204 No Content", "http_304": "answers HTTP 
     parameter="VALUE: seconds or any text; past, soon, long; 1 unless told",
 )
 def retry_after(scene: Scene) -> Steps:
-    yield _status(429, scene, ("Retry-After", _delay(scene.parameter or "1")))
+    yield status_reply(429, scene, ("Retry-After", _delay(scene.parameter or "1")))
 
 
 @fault("busy_after", "answers 503 with a Retry-After header", parameter="VALUE as for retry_after")
 def busy_after(scene: Scene) -> Steps:
-    yield _status(503, scene, ("Retry-After", _delay(scene.parameter or "1")))
+    yield status_reply(503, scene, ("Retry-After", _delay(scene.parameter or "1")))
 
 
 def _delay(word: str) -> str:
@@ -225,7 +225,7 @@ def error_with_text(scene: Scene) -> Steps:
 
 @fault("envelope_401", "the OpenAI-like error envelope of the newer MiniMax gateways with HTTP 401")
 def envelope_401(scene: Scene) -> Steps:
-    yield _status(401, scene)
+    yield status_reply(401, scene)
 
 
 @fault("not_json_error", "answers HTTP 429 with plain text")

@@ -1,7 +1,8 @@
 """All faults in one table, and how a name such as ``stream_cut:3`` is looked up.
 
-The families live in four files: connections and heads (``fault_connections``), statuses and vendor errors
-(``fault_errors``), bodies and their framing (``fault_bodies``), streams (``fault_streams``).
+The families live in five files: connections and heads (``fault_connections``), statuses and vendor errors
+(``fault_errors``), bodies and their framing (``fault_bodies``), streams (``fault_streams``), work that is done and told
+wrongly, files and knowledge bases (``fault_knowledge``).
 """
 
 from __future__ import annotations
@@ -9,13 +10,13 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from cnroute.emulator import fault_bodies, fault_connections, fault_errors, fault_streams
+from cnroute.emulator import fault_bodies, fault_connections, fault_errors, fault_knowledge, fault_streams
 from cnroute.emulator.registry import FAULTS, Fault
 from cnroute.emulator.steps import Scene, Steps
 
 __all__ = ["FAULTS", "Chosen", "Fault", "UnknownFault", "find", "play"]
 
-FAMILIES = (fault_connections, fault_errors, fault_bodies, fault_streams)
+FAMILIES = (fault_connections, fault_errors, fault_bodies, fault_streams, fault_knowledge)
 
 
 class UnknownFault(ValueError):

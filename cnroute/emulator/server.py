@@ -264,6 +264,7 @@ class Connection:
         self.site = site
         self.served = 0
         self._reader = Reader(sock)
+        self._awaited = 0
 
     def run(self) -> None:
         """Serve until either side ends the connection."""
@@ -286,6 +287,7 @@ class Connection:
             return False
 
     def _handle(self, request: Head) -> bool:
+        self._awaited = sys.maxsize if request.chunked else request.length
         if request.headers.get("expect", "").lower() == "100-continue":
             self.sock.sendall(head(100, []))
         if request.path.startswith(control.PREFIX):
@@ -365,7 +367,7 @@ class Connection:
             entry.fault = "refused"
             return _refused(scene, refusal)
         entry.fault = str(chosen)
-        steps = play(chosen, scene)
+        steps = _watched(play(chosen, scene), scene.dialect, entry)
         return itertools.chain([Pause(self.site.latency)], steps) if self.site.latency else steps
 
     def _admit(self, scene: Scene, body: object) -> Chosen:
@@ -432,7 +434,7 @@ class Connection:
                 self._wait(step.seconds)
                 continue
             if isinstance(step, Take):
-                self._reader.drop(step.size)
+                self._reader.drop(min(step.size, self._awaited))
                 continue
             _note(entry, step)
             if following is None or (isinstance(following, End) and following.done):
@@ -488,6 +490,14 @@ def _note(entry: Received | None, step: Send) -> None:
         entry.status = step.status or entry.status
         entry.answered += step.text
         entry.usage = step.usage or entry.usage
+
+
+def _watched(steps: Steps, dialect: Dialect, entry: Received) -> Steps:
+    """The steps; the log says so where the library refused what was asked."""
+    for step in steps:
+        if dialect.refused and entry.fault == "ok":
+            entry.fault = "refused"
+        yield step
 
 
 def _refused(scene: Scene, refusal: Refusal) -> Steps:

@@ -39,6 +39,7 @@ GOOD = [
     "stream_pieces", "stream_slow:0.01", "stream_roles_first", "stream_crlf", "stream_no_blank_lines", "stream_pinged",
     "stream_spaced", "stream_bom", "stream_no_blank_end", "stream_done", "stream_no_finish", "stream_hang_after_end",
     "stream_junk_after_end", "ending_a", "ending_b", "ending_c", "ending_d", "ending_e",
+    "loading:0.01", "loading_forever", "ids_as_text",
 ]  # fmt: skip
 
 
@@ -69,7 +70,7 @@ STATUSES = {f"http_{number}": number for number in (400, 401, 403, 404, 408, 413
     "http": 500, "http:418": 418, "retry_after:3600": 429, "busy_after": 503, "envelope_401": 401, "not_json_error": 429,
     "http_500_empty": 500, "http_500_huge": 500, "http_400_dirty": 400, "http_401_echo": 401, "refusal_sse": 400, "early_413": 413,
     "redirect_301": 301, "redirect_302": 302, "redirect_303": 303, "redirect_307": 307, "redirect_308": 308, "redirect_self": 307,
-    "status_999": 999, "switching_101": 101, "early_hints_103": 103, "continue_50": 100,
+    "done_http": 504, "done_http:418": 418, "status_999": 999, "switching_101": 101, "early_hints_103": 103, "continue_50": 100,
 }  # fmt: skip
 
 
@@ -135,7 +136,7 @@ def test_special_status_bodies(emulator: Emulator) -> None:
 # How the connection ends, and whether anything was sent before. None: it depends on the kind of request.
 ENDS: dict[str, tuple[str, str | None]] = {
     "close": ("fin", "nothing"), "reset": ("rst", "nothing"), "close_before_read": ("rst", "nothing"), "early_reset": ("rst", "nothing"),
-    "never_reads": ("open", "nothing"), "hang": ("open", "nothing"),
+    "answer_lost": ("rst", "nothing"), "upload_cut": ("rst", "nothing"), "never_reads": ("open", "nothing"), "hang": ("open", "nothing"),
     "slow_headers:0.001": ("flood", "head"), "headers_hang": ("open", "head"), "endless_headers": ("flood", "head"),
     "continue_forever": ("flood", "head"), "endless_body": ("flood", "body"),
     "ssh_greeting": ("fin", "foreign"), "random_bytes": ("fin", "foreign"), "status_word": ("fin", "head"), "long_reason": ("fin", "head"),
@@ -514,4 +515,5 @@ def test_no_fault_is_missing_here() -> None:
                "stream_error", "stream_error_only", "stream_error_first", "stream_role_then_error", "role_then_error", "stream_filtered",
                "stream_bare_error", "stream_junk", "stream_scalars", "stream_pings", "stream_endless", "stream_multiline_data",
                "stream_first_twice", "stream_shrink", "accept_close", "accept_reset", "accept_silent", "retry_after"}  # fmt: skip
+    tested |= {"answer_twice", "done_code"}  # test_knowledge_faults.py
     assert set(FAULTS) - tested == set()

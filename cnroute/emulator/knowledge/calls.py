@@ -90,7 +90,7 @@ class LibraryCall(MiniMax):
             try:
                 self._done = {**self.perform(), "base_resp": self.base_resp()}
             except Refusal as refusal:
-                self._done = self.error_document(refusal)
+                self._done, self.refused = self.error_document(refusal), True
         return copy.deepcopy(self._done)
 
     # -- what every dialect has, and a call about files does not
@@ -179,10 +179,8 @@ class RetrieveContent(LibraryCall):
         return {}
 
     def download(self) -> Download | None:
-        try:
-            return download_of(self.library.file(self.group, self.file_id))
-        except Refusal:
-            return None
+        self.document()
+        return None if self.refused else download_of(self.library.file(self.group, self.file_id))
 
 
 def download_of(file: StoredFile) -> Download:

@@ -57,11 +57,10 @@ class Index:
 
     def add(self, base: int, document: int, chunks: Iterable[str]) -> int:
         """Enter the chunks of a document; how many they are."""
-        rows = [(" ".join(terms(chunk)), chunk, document, number) for number, chunk in enumerate(chunks)]
-        self._database.execute("BEGIN")
-        self._database.executemany(f"INSERT INTO base_{base} VALUES (?, ?, ?, ?)", rows)
-        self._database.execute("COMMIT")
-        return len(rows)
+        rows = ((" ".join(terms(chunk)), chunk, document, number) for number, chunk in enumerate(chunks))
+        with self._database:
+            self._database.execute("BEGIN")
+            return self._database.executemany(f"INSERT INTO base_{base} VALUES (?, ?, ?, ?)", rows).rowcount
 
     def remove(self, base: int, document: int) -> None:
         """Forget the chunks of a document."""

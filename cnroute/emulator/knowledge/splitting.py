@@ -12,6 +12,8 @@ from collections.abc import Iterator
 
 from cnroute.emulator.knowledge.values import DocParams
 
+LONGEST_SEPARATOR = 256  # what a pattern may match is looked at so far behind the chunk, lest a separator is cut
+
 
 def split(text: str, params: DocParams) -> Iterator[str]:
     """The chunks in order; white space alone makes none."""
@@ -37,7 +39,8 @@ def _end(text: str, start: int, params: DocParams, patterns: list[re.Pattern[str
         return len(text)
     least = start + params.chunk_overlap + 1
     for pattern in patterns:
-        ends = [found.end() for found in pattern.finditer(text, least - 1, furthest) if found.end() >= least]
-        if ends:
-            return ends[-1]
+        ends = (found.end() for found in pattern.finditer(text, start, furthest + LONGEST_SEPARATOR))
+        fitting = [end for end in ends if least <= end <= furthest]
+        if fitting:
+            return fitting[-1]
     return furthest
