@@ -403,7 +403,7 @@ class ChatStream(StreamCore):
         """
         if self._begun:
             raise RuntimeError("start() may be called once, before iterating")
-        if not self._busy.acquire(blocking=False):
+        if not self._busy.acquire(False):
             self._wait_for_a_canceller()
         try:
             if not self._over:
@@ -418,7 +418,7 @@ class ChatStream(StreamCore):
         return self
 
     def __next__(self) -> Delta:
-        if not self._busy.acquire(blocking=False):
+        if not self._busy.acquire(False):
             self._wait_for_a_canceller()
         try:
             if not self._pending and not self._over:
@@ -479,7 +479,7 @@ class ChatStream(StreamCore):
         if self._over:
             return
         self._scope.cancel()
-        if self._busy.acquire(blocking=False):
+        if self._busy.acquire(False):
             try:
                 self._abandon()
             finally:

@@ -34,6 +34,7 @@ K = FailureKind
 _WHOLE = (b"{", b"[", b"<")
 _BOM = b"\xef\xbb\xbf"
 _MAX_EVENTS = 1_000_000
+_NOTHING: tuple[Any, ...] = ()
 # Reliability 3.5: of an error's body so much is kept.
 _KEPT_OF_A_REFUSAL = 64 * 1024
 
@@ -166,17 +167,18 @@ class Reading:
                 raise
             except Exception as error:  # noqa: BLE001 (a plugin's code)
                 raise StreamFailed(self._broken(how_raised(error), error)) from None
-            if events:
+            if events is not _NOTHING:
                 self._count(events)
                 for event in events:
-                    # The usual one first, and here: a call for each costs a tenth of a chunk.
-                    if event.__class__ is TextDelta and self.committed and event.text and event.text.__class__ is str:
+                    # The usual ones first, and here: a call for each costs a tenth of a chunk.
+                    kind = event.__class__
+                    if kind is TextDelta and self.committed and event.text and event.text.__class__ is str:
                         out.append(event)
                         given.append(event)
+                    elif kind is UsageUpdate and event.usage.__class__ is Usage:
+                        self.usage = event.usage
                     else:
                         self._other(event)
-            elif events.__class__ is not tuple:
-                self._count(events)
             if self.done or (line.endswith("[DONE]") and self._is_done(line)):
                 self.done = True
                 return

@@ -28,7 +28,6 @@ MAX_TRAILERS = 2**20
 
 _LENGTH = re.compile(r"\d{1,18}")
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;.*)?\r?", re.DOTALL)
-_PLAIN_SIZE = re.compile(rb"[0-9A-Fa-f]{1,8}")
 _BLANK = (b"", b"\r")
 
 
@@ -149,11 +148,15 @@ def _whole_chunks(data: bytes, at: int, parts: list[bytes]) -> int:
     while True:
         stop = data.find(b"\r\n", at, at + 10)
         digits = data[at:stop]
-        if stop < 0 or not _PLAIN_SIZE.fullmatch(digits):
+        if stop < 0 or not digits.isalnum():  # no sign, blank or underscore, all of which int() takes
+            return at
+        try:
+            size = int(digits, 16)
+        except ValueError:
             return at
         start = stop + 2
-        end = start + int(digits, 16)
-        if end == start or data[end : end + 2] != b"\r\n":
+        end = start + size
+        if not size or not data.startswith(b"\r\n", end):
             return at
         parts.append(data[start:end])
         at = end + 2

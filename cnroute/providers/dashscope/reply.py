@@ -147,13 +147,12 @@ def usage_of(usage: object) -> Usage | None:
     if not isinstance(usage, dict):
         return None
     given, made, total = usage.get("input_tokens"), usage.get("output_tokens"), usage.get("total_tokens")
+    if len(usage) == 3 and type(given) is type(made) is type(total) is int:  # once for each event of a stream
+        if 0 < given < total and 0 < made < total < MAX_TOKENS_SEEN:
+            return Usage(given, made, total)
     if not given and not made and not total:
         return None
     cached, reasoning = usage.get("prompt_tokens_details"), usage.get("output_tokens_details")
-    plain = cached is None and reasoning is None and "plugins" not in usage
-    if plain and type(given) is int and type(made) is int and type(total) is int:
-        if 0 < given < total and 0 < made < total < MAX_TOKENS_SEEN:  # once for each event of a stream
-            return Usage(given, made, total)
     counted = _inner(_inner(usage.get("plugins"), "search"), "count")
     parts = _inner(cached, "cached_tokens"), _inner(reasoning, "reasoning_tokens"), counted
     return usage_from(given, made, total or None, *parts)

@@ -106,6 +106,8 @@ class _Stream:
     sources: set[Any] = attrs.field(factory=set)
     event: str = ""
     status: int | None = None
+    calm: bool = True
+    """Nothing but a usual frame is expected: no line has spoken of an error or of a status."""
     ending: bool = False
     last: Any = None
 
@@ -117,22 +119,28 @@ class _Stream:
 @hookimpl
 def parse_stream_line(line: str, state: StreamState, deployment: Deployment) -> tuple[Delta | Failure, ...]:
     """The events of one line; `()` for what carries nothing."""
-    memory = state.memory
-    stream = memory.get("stream")
+    stream = state.memory.get("stream")
     if stream is None:
-        stream = memory["stream"] = _begun(state.body)
+        stream = state.memory["stream"] = _begun(state.body)
     if not line.startswith("data:"):
-        _note(line, stream)
-        if line[:1] != "{" and (line or "unfinished" not in memory):
+        if stream.calm and (line in _QUIET or line.startswith("id:")):
             return ()  # four lines of five
-    value = sse_data(line, memory)
-    if value is NOTHING:
-        return ()
+        _note(line, stream, state.memory)
+        if line and not line.startswith("{"):
+            return ()
+    value = sse_data(line, state.memory)
     if type(value) is dict:
-        return _frame(value, stream, state, deployment)
+        return _usual(value, stream, state) or _frame(value, stream, state, deployment)
+    if value is NOTHING:
+        stream.calm = False  # a piece of an event over several lines is kept
+        return ()
     if value is None or value is DONE:
         return ()
     return (value if isinstance(value, Failure) else _bad("a data line of the stream is not an object", state),)
+
+
+# Around each usual frame.
+_QUIET = frozenset(("", "event:result", ":HTTP_STATUS/200"))
 
 
 def _begun(body: Any) -> _Stream:
@@ -145,16 +153,15 @@ def _begun(body: Any) -> _Stream:
     return _Stream(grow, wanted if type(wanted) is int else 1)
 
 
-def _note(line: str, stream: _Stream) -> None:
+def _note(line: str, stream: _Stream, memory: dict[str, Any]) -> None:
     """Keep what the lines before a data line say of it."""
     if line == "":
         stream.event, stream.status = "", None
-    elif line == ":HTTP_STATUS/200":
-        stream.status = 200
     elif line.startswith("event:"):
         stream.event = line[6:].strip()
     elif line.startswith(":"):
         _note_status(status_comment(line), stream)
+    stream.calm = not stream.event and not stream.status and "unfinished" not in memory
 
 
 def _note_status(status: int | None, stream: _Stream) -> None:
@@ -165,6 +172,27 @@ def _note_status(status: int | None, stream: _Stream) -> None:
 
 def _bad(reason: str, state: StreamState) -> Failure:
     return Failure(FailureKind.BAD_RESPONSE, reason, request_id=state.request_id)
+
+
+def _usual(frame: dict[str, Any], stream: _Stream, state: StreamState) -> tuple[Delta | Failure, ...] | None:
+    """The events of the frame that streams are full of, where the only choice goes on with its text; None for others.
+
+    It says what `_frame` says, at a third of its cost.
+    """
+    output, request_id, answer = frame.get("output"), frame.get("request_id"), stream.answers.get(0)
+    if not stream.calm or answer is None or stream.ending or len(frame) != 3 or type(output) is not dict or len(output) != 1:
+        return None
+    rows = output.get("choices")
+    row = rows[0] if type(rows) is list and len(rows) == 1 else None
+    message = row.get("message") if type(row) is dict and row.get("finish_reason") == "null" and not row.get("index") else None
+    if type(message) is not dict or len(message) > 2 or "role" not in message or request_id != state.request_id:
+        return None
+    said, usage = message.get("content"), usage_of(frame.get("usage"))
+    if type(said) is not str or usage is None or stream.wanted > 1 or len(stream.answers) > 1 or stream.grow is _difference:
+        return None
+    state.raw = frame
+    answer.text.append(said)
+    return (TextDelta(said), UsageUpdate(usage)) if said else (UsageUpdate(usage),)
 
 
 def _frame(

@@ -41,6 +41,9 @@ def _read(frame: Frame, line: str, state: StreamState) -> list[Event]:
     delta, message, mark = choice.get("delta"), choice.get("message"), choice.get("finish_reason")
     events: list[Event] = []
     if type(delta) is dict:
+        text = delta.get("content")
+        if type(text) is str and message is None and not mark and _ONLY_TEXT.issuperset(delta) and delta.get("role") != "tool":
+            return _text(text, state)  # the frame that streams are full of
         if delta.get("role") == "tool":
             return source_events(web_sources(delta.get("content")), state)
         events = _content(delta, state)
@@ -49,6 +52,16 @@ def _read(frame: Frame, line: str, state: StreamState) -> list[Event]:
             return source_events(web_sources(message.get("content")), state)
         events += _content(_only_missing(message, state.memory), state)
     return events + _end(mark, line, state) if mark else events
+
+
+_ONLY_TEXT = frozenset(("content", "role", "name", "audio_content"))
+
+
+def _text(text: str, state: StreamState) -> list[Event]:
+    if not text:
+        return []
+    state.memory["text"] = True
+    return [TextDelta(text)]
 
 
 def _content(part: Frame, state: StreamState) -> list[Event]:
