@@ -318,10 +318,11 @@ class AsyncChatStream(StreamCore):
 
     async def _pump(self) -> None:
         """Perform effects until there are deltas or the end."""
-        self._begin()
+        if not self._begun:
+            self._begin()
         try:
             while not self._over:
-                effect = self._effect if self._effect is not None else self._advance()
+                effect = self._effect or self._advance()
                 self._effect = None
                 if effect is not None and self._pending:
                     self._effect = effect

@@ -236,8 +236,9 @@ class Driver:
 
     def _read(self, effect: Read) -> bytes:
         scope = self._scope
+        if scope.cancelled:
+            scope.check()
         stream = scope.stream
-        scope.check()
         try:
             return stream.read()  # type: ignore[no-any-return]
         except MemoryError:
@@ -309,9 +310,10 @@ class StreamCore:
             self._error = error
             self._end()
             return None
-        if isinstance(effect, Read):
-            self._out = effect.deltas
-            self._collect()
+        if effect.__class__ is Read:
+            self._out = out = effect.deltas
+            self._pending.extend(out)
+            out.clear()
         return effect
 
     def _collect(self) -> None:
@@ -324,16 +326,15 @@ class StreamCore:
         self._give_back()
 
     def _begin(self) -> None:
-        """Note, once, that the call runs; closing the router cancels it, without keeping it alive."""
-        if not self._begun:
-            self._begun = True
-            alive = weakref.ref(self)
-            try:
-                self._engine.enter(self._scope, lambda: _cancel(alive()))
-            except CallError as closed:
-                self._error, self._over = closed, True
-                self._flow.close()
-                raise
+        """Note that the call runs; closing the router cancels it, without keeping it alive."""
+        self._begun = True
+        alive = weakref.ref(self)
+        try:
+            self._engine.enter(self._scope, lambda: _cancel(alive()))
+        except CallError as closed:
+            self._error, self._over = closed, True
+            self._flow.close()
+            raise
 
     def _raise_error(self) -> None:
         """Raise what the call ended in, unless the consumer has left."""
@@ -441,10 +442,11 @@ class ChatStream(StreamCore):
 
     def _pump(self) -> None:
         """Perform effects until there are deltas or the end."""
-        self._begin()
+        if not self._begun:
+            self._begin()
         try:
             while not self._over:
-                effect = self._effect if self._effect is not None else self._advance()
+                effect = self._effect or self._advance()
                 self._effect = None
                 if effect is not None and self._pending:
                     self._effect = effect
@@ -457,7 +459,7 @@ class ChatStream(StreamCore):
 
     def _perform(self, effect: Effect) -> None:
         try:
-            self._next = (self._flow.send, self._driver.perform(effect))
+            self._next = (self._flow.send, _PERFORM[effect.__class__](self._driver, effect))
         except CallError as error:
             self._next = (self._flow.throw, error)
 

@@ -85,7 +85,9 @@ class Reading:
         if self._whole is not None:
             self._collect(data)
         elif data and not self.done:
-            self._bounded(len(data), self._most)
+            self._size += len(data)
+            if self._size > self._most:
+                self._bounded(0, self._most)
             try:
                 lines = self._splitter.feed(data)
             except LineTooLong:
@@ -168,7 +170,11 @@ class Reading:
             except Exception as error:  # noqa: BLE001 (a plugin's code)
                 raise StreamFailed(self._broken(how_raised(error), error)) from None
             if events is not _NOTHING:
-                self._count(events)
+                if events.__class__ is not tuple:
+                    raise StreamFailed(self._broken(f"returned {type(events).__name__}, not a tuple"))
+                self._events += len(events)
+                if self._events > _MAX_EVENTS:
+                    raise StreamFailed(Failure(K.RESPONSE_TOO_LARGE, "the stream has more than 1,000,000 events"))
                 for event in events:
                     # The usual ones first, and here: a call for each costs a tenth of a chunk.
                     kind = event.__class__
@@ -182,13 +188,6 @@ class Reading:
             if self.done or (line.endswith("[DONE]") and self._is_done(line)):
                 self.done = True
                 return
-
-    def _count(self, events: Any) -> None:
-        if events.__class__ is not tuple:
-            raise StreamFailed(self._broken(f"returned {type(events).__name__}, not a tuple"))
-        self._events += len(events)
-        if self._events > _MAX_EVENTS:
-            raise StreamFailed(Failure(K.RESPONSE_TOO_LARGE, "the stream has more than 1,000,000 events"))
 
     def _other(self, event: Any) -> None:
         """Every event that is not plain text after the commit."""

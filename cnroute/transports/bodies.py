@@ -112,7 +112,8 @@ class Chunked:
                 break
             self._line(self, data[at:stop])
             at = stop + 1
-        self._keep(data[at:])
+        if at < len(data) or self._rest:
+            self._keep(data[at:])
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _keep(self, rest: bytes) -> None:

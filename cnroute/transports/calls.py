@@ -148,7 +148,8 @@ class Call:
                 if decoder is not None:
                     decoder.end()
                 return b""
-            data = cast(Guarded, self.connection).inbox.read()
+            inbox = cast(Guarded, self.connection).inbox
+            data = inbox.read() if inbox.arrived else inbox.receive()
             if data:
                 out = framer.feed(data)
             else:
@@ -169,7 +170,9 @@ class Call:
     def _body(self, limit: int) -> bytes:
         parts = []
         while data := self.read():
-            self.count(len(data), limit)
+            self.size += len(data)
+            if self.size > limit:
+                self._too_long(limit)
             parts.append(data)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
@@ -184,17 +187,16 @@ class Call:
                 raise
         return kept[:limit]
 
-    def count(self, more: int, limit: int) -> None:
-        """Count decoded bytes against `limit`."""
-        self.size += more
-        if self.size > limit:
-            raise WireError(K.RESPONSE_TOO_LARGE, f"the answer is longer than {limit} bytes")
+    def _too_long(self, limit: int) -> None:
+        raise WireError(K.RESPONSE_TOO_LARGE, f"the answer is longer than {limit} bytes")
 
     def read_piece(self) -> bytes:
         """The same for a stream: counted, and the connection given back as soon as the end was seen."""
         try:
             data = self.read()
-            self.count(len(data), self.bound.limits.max_stream_bytes)
+            self.size += len(data)
+            if self.size > self.bound.limits.max_stream_bytes:
+                self._too_long(self.bound.limits.max_stream_bytes)
         finally:
             self.leave()
         if not data or (cast(Framer, self.framer).done and self.decoder is None):

@@ -35,15 +35,19 @@ def parse_stream_line(line: str, state: StreamState, deployment: Deployment) -> 
 
 
 def _read(frame: Frame, line: str, state: StreamState) -> list[Event]:
-    choice = first_choice(frame)
-    if choice is None:
+    choices = frame.get("choices")
+    choice = choices[0] if type(choices) is list and len(choices) == 1 else first_choice(frame)
+    if type(choice) is not dict:
         return []
     delta, message, mark = choice.get("delta"), choice.get("message"), choice.get("finish_reason")
     events: list[Event] = []
     if type(delta) is dict:
         text = delta.get("content")
         if type(text) is str and message is None and not mark and _ONLY_TEXT.issuperset(delta) and delta.get("role") != "tool":
-            return _text(text, state)  # the frame that streams are full of
+            if not text:
+                return []
+            state.memory["text"] = True
+            return [TextDelta(text)]  # the frame that streams are full of
         if delta.get("role") == "tool":
             return source_events(web_sources(delta.get("content")), state)
         events = _content(delta, state)
@@ -55,13 +59,6 @@ def _read(frame: Frame, line: str, state: StreamState) -> list[Event]:
 
 
 _ONLY_TEXT = frozenset(("content", "role", "name", "audio_content"))
-
-
-def _text(text: str, state: StreamState) -> list[Event]:
-    if not text:
-        return []
-    state.memory["text"] = True
-    return [TextDelta(text)]
 
 
 def _content(part: Frame, state: StreamState) -> list[Event]:
