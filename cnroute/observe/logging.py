@@ -113,6 +113,35 @@ def _bind(name: str) -> Any:
 
     # The level was asked before; this bound logger asks no second time.
     return structlog.wrap_logger(
-        logging.getLogger(name), processors=[merge_context, render_to_log_kwargs],
+        _Straight(logging.getLogger(name)), processors=[merge_context, render_to_log_kwargs],
         wrapper_class=structlog.make_filtering_bound_logger(0), context_class=dict, cache_logger_on_first_use=False,
     ).bind()
+
+
+class _Straight:
+    """Hands a stdlib logger the record of an event.
+
+    `Logger.info` walks the stack for the line that logs, which is always the same one of structlog's; without that walk,
+    and without asking twice whether names of fields are free, handing over costs half (measured).
+    """
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self._logger = logger
+
+    def _hand_over(self, level: int, msg: str, extra: dict[str, Any]) -> None:
+        logger = self._logger
+        record = logger.makeRecord(logger.name, level, __file__, 0, msg, (), None, None, None)
+        record.__dict__.update(extra)
+        logger.handle(record)
+
+    def debug(self, msg: str, extra: dict[str, Any]) -> None:
+        self._hand_over(logging.DEBUG, msg, extra)
+
+    def info(self, msg: str, extra: dict[str, Any]) -> None:
+        self._hand_over(logging.INFO, msg, extra)
+
+    def warning(self, msg: str, extra: dict[str, Any]) -> None:
+        self._hand_over(logging.WARNING, msg, extra)
+
+    def error(self, msg: str, extra: dict[str, Any]) -> None:
+        self._hand_over(logging.ERROR, msg, extra)
