@@ -222,7 +222,7 @@ def _error(
     """A frame with a code, or after `event:error`, whatever its HTTP status says."""
     if stream.event != "error" and not said_code(frame):
         return None
-    failure = failure_of(frame, stream.status, deployment)
+    failure = failure_of(frame, stream.status or 200, deployment)
     failure.request_id = failure.request_id or state.request_id
     return failure
 
