@@ -332,6 +332,11 @@ class ChatCompletion:
         return {**self.__dict__, "_plan": self.plan}
 
     @property
+    def adjusted(self) -> Mapping[str, str]:
+        """What was changed in the request for the deployment that answered: parameters moved, dropped, or lost."""
+        return self.attempts[-1].adjusted if self.attempts else {}
+
+    @property
     def message(self) -> Message:
         """The answer as a message that can be appended to the conversation."""
         return Message("assistant", self.text, None, self.tool_calls, None, self.reasoning or None)

@@ -422,7 +422,8 @@ class Route:
 
     `targets` is a list, or a mapping of target to weight for the policy `weighted`. `fallback_on` adds failure
     kinds that go on to the next target although the table says stop (`content_filter`); `fallback` overrides
-    rows of the table: `{"bad_request": "next"}`.
+    rows of the table: `{"bad_request": "next"}`. `knowledge_fallback`: a call with a knowledge base goes only to
+    deployments of the `same` account, or, `without` the base, to the others after them.
     """
 
     policy: str = attrs.field(default="ordered", validator=_word)

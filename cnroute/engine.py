@@ -208,7 +208,7 @@ class Engine:
         for step in list(walk.steps):
             try:
                 wanted = fitted(step.place, request, course)
-                body = build(step.place, wanted, False).body
+                body = build(step.place, wanted, False, step.lost).body
                 check_cost(step.place, wanted, body, ZERO)
                 self._check_budgets(step.place, wanted, body, course)
             except CannotBuild as refused:

@@ -42,12 +42,18 @@ class CannotBuild(Exception):
         self.inputs = inputs
 
 
-def build(place: Place, request: ChatRequest, stream: bool) -> HttpRequest:
-    """The checked HTTP request. Raises CannotBuild with the failure: unsupported, bad_request, plugin_error ..."""
+def build(place: Place, request: ChatRequest, stream: bool, lost: Mapping[str, str] = NOTHING) -> HttpRequest:
+    """The checked HTTP request. Raises CannotBuild with the failure: unsupported, bad_request, plugin_error ...
+
+    `lost` names parameters that the route lets go here, and why.
+    """
     if stream and place.hooks.parse_stream_line is None:
         message = f"stream: the provider {place.hooks.name} does not stream"
         raise CannotBuild(Failure(K.UNSUPPORTED, message), {"parameter": "stream"})
     dropped: dict[str, str] = {}
+    if lost:
+        dropped.update(lost)
+        request = request.with_values(dict.fromkeys(lost))
     while True:
         try:
             made = place.hooks.build_request(request, place.deployment, stream)

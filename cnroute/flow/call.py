@@ -102,7 +102,7 @@ def _built(call: Call, step: Step, pursuit: Pursuit) -> HttpRequest | None:
     try:
         if step.request is None:
             step.request = call.fit(step.place)
-        request = build(step.place, step.request, call.stream)
+        request = build(step.place, step.request, call.stream, step.lost)
         if call.request.max_cost is not None:
             call.worst[step.place.deployment.name] = check_cost(step.place, step.request, request.body, _spent(call))
         if call.guard is not None:

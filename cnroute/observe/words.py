@@ -192,6 +192,15 @@ IN_CHINESE: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     for pattern, chinese in (
         (r"as written", "按书写顺序"),
         (r"drawn by weight", "按权重抽取"),
+        (r"without the knowledge base", "不使用知识库，排在最后"),
+        (
+            r"knowledge_base: it belongs to the account of (.+); this deployment has another one",
+            r"knowledge_base：知识库属于 \1 的账户，此部署使用的是另一个账户",
+        ),
+        (
+            r"dropped: this deployment does not hold the base, and the call may go on without it",
+            "已舍弃：此部署没有该知识库，而路由允许不用知识库继续调用",
+        ),
         (r"unknown price, so it comes last", "价格未知，故排在最后"),
         (r"not measured yet", "尚无耗时数据"),
         (r"about ([\d.]+) s", r"约 \1 秒"),

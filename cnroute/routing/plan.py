@@ -184,3 +184,9 @@ class Course:
     timeouts: Timeouts
     defaults: Sequence[Mapping[str, Any]]
     knowledge_fallback: str = "same"
+    base: Any = attrs.field(init=False)
+    """The knowledge base that calls of this name ask where they say nothing else, if any."""
+
+    @base.default
+    def _default_base(self) -> Any:
+        return next((layer["knowledge_base"] for layer in self.defaults if "knowledge_base" in layer), None)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from cnroute.money import plain
 from cnroute.routing.health import Snapshot
+from cnroute.routing.knowing import LAST
 from cnroute.routing.plan import Candidate, Course, Group
 
 if TYPE_CHECKING:
@@ -85,7 +86,8 @@ _INPUTS: Mapping[str, Callable[[Step, bool], Inputs]] = {"cheapest": _of_cheapes
 
 def _in_words(path: tuple[tuple[Group, int], ...], step: Step, stream: bool) -> str:
     outer = [_AROUND.get(group.policy_name, f"by policy {group.policy_name}") for group, _ in path[:-1]]
-    return ", then ".join([*outer, _reason(path[-1][0].policy_name, step, stream)])
+    last = [LAST] if step.lost else []
+    return ", then ".join([*last, *outer, _reason(path[-1][0].policy_name, step, stream)])
 
 
 # How a policy orders a nested route among its other targets.

@@ -23,6 +23,7 @@ from cnroute.failures import FailureKind, how_raised
 from cnroute.money import Cost
 from cnroute.routing import tokens
 from cnroute.routing.health import Snapshot
+from cnroute.routing.knowing import Knowing, wanted
 from cnroute.routing.plan import Course, Excluded, Group, Place, Plan
 from cnroute.routing.policies import Cheapest, Context, Option, nearly_ranked
 from cnroute.routing.reasons import candidate
@@ -48,6 +49,8 @@ class Step:
     claimed: Any = None
     """What an attempt has to claim of budgets and rate limits (`routing.limits.Claimed`)."""
     usual: float | None = None
+    lost: Mapping[str, str] = NOTHING
+    """Parameters without which the deployment is asked, and why."""
     _cost: Any = attrs.field(default=(), init=False)
 
     @property
@@ -150,9 +153,15 @@ def make_walk(
     """
     count = tokens.input_tokens(request)
     out: list[Excluded] = []
+    knowing = Knowing(request, course) if wanted(request, course) else None
+    if knowing is not None and (rule := knowing.rule()) is not None:
+        rules = (*rules, rule)
     making = _Making(request, count, most, rules, out)
     steps = _ordered_steps if course.group.flat else _in_order
-    walk = Walk(course, count, out, steps(course.group, making, Context(random, stream, request)), stream)
+    order: Iterable[Step] = steps(course.group, making, Context(random, stream, request))
+    if knowing is not None:
+        order = knowing.order(order)
+    walk = Walk(course, count, out, iter(order), stream)
     walk.further(1)
     return walk
 
