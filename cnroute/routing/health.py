@@ -197,6 +197,14 @@ class Health:
                     refusal = self._refusal(probe)
             return refusal or self._lease(shared)
 
+    def refusal(self) -> Refusal | None:
+        """Why the breaker would not admit a call now, asked without taking anything; None: it may."""
+        if not (self._open or self._cool_until):
+            return None
+        with self._lock:
+            self._settle()
+            return self._refusal(False)
+
     def check(self, lease: Lease, probe: bool) -> Refusal | None:
         """The own breaker's word on a lease that was admitted as `shared`; it may make it the probe."""
         with self._lock:

@@ -85,7 +85,7 @@ class Step:
 class Walk:
     """A plan that can be walked: `steps` as far as they were needed, in order, and what is excluded."""
 
-    __slots__ = ("_lock", "_rest", "_stream", "course", "degraded", "excluded", "input_tokens", "skipped", "steps")
+    __slots__ = ("_lock", "_rest", "_skipped", "_stream", "course", "degraded", "excluded", "input_tokens", "steps")
 
     def __init__(
         self, course: Course, input_tokens: int, excluded: list[Excluded], rest: Iterator[Step], stream: bool
@@ -95,7 +95,7 @@ class Walk:
         self.input_tokens = input_tokens
         self.steps: list[Step] = []
         self.excluded = excluded
-        self.skipped: list[Excluded] = []
+        self._skipped: dict[str, tuple[Place, str, str, Mapping[str, Any]]] = {}
         self.degraded: str | None = None
         self._rest: Iterator[Step] | None = rest
         self._lock = threading.Lock()
@@ -118,13 +118,14 @@ class Walk:
         return Plan(
             self.course.name, self.course.group.policy_name,
             tuple(candidate(rank, step, self.course, self._stream) for rank, step in enumerate(self.steps, 1)),
-            tuple(self.excluded), self.input_tokens, tuple(self.skipped), self.degraded,
+            tuple(self.excluded), self.input_tokens, tuple(excluded(*each) for each in self._skipped.values()), self.degraded,
         )
 
     def skip(self, step: Step, rule: str, reason: str, inputs: Mapping[str, Any] = NOTHING) -> None:
         """Note that `step` was not admitted; it stays a candidate."""
-        self.skipped = [each for each in self.skipped if each.deployment != step.place.deployment.name]
-        self.skipped.append(excluded(step.place, rule, reason, inputs))
+        name = step.place.deployment.name
+        self._skipped.pop(name, None)
+        self._skipped[name] = step.place, rule, reason, inputs
 
     def exclude(self, step: Step, rule: str, reason: str, inputs: Mapping[str, Any] = NOTHING) -> None:
         """Take `step` out of the walk, for a reason that only became known on the way."""
