@@ -25,8 +25,7 @@ POINTS = (
 MODULES = {
     "crashing": "import json\njson.loads('{')\n",
     "misspelt": "import cnroute\n\n@cnroute.hookimpl\ndef observe(notise):\n    pass\n",
-    "raising": f"NAME = 'raising'{GOOD}\n"
-    "@cnroute.hookimpl\ndef map_error(response):\n    return {}['no such key']\n",
+    "raising": f"NAME = 'raising'{GOOD}\n@cnroute.hookimpl\ndef map_error(response):\n    return {{}}['no such key']\n",
     "thief": "raise AssertionError('imported')\n",
     "fine": f"NAME = 'fine'{GOOD}",
     "watching": "import cnroute\n\n@cnroute.hookimpl(wrapper=True)\ndef parse_response(deployment):\n    made = yield\n"
