@@ -7,8 +7,9 @@
 
 What is where
 - `base`: the attributes, and the provider under test; `subject`: how it is asked, with the flow's own code.
+- `probes`, `conversations`: what requests are tried with; `sent`: how it is found in them.
 - `samples`: the format of samples; `expecting`: their expectations; `documents`: bodies changed in one place.
-- `registration`, `request`, `answers`, `streams`, `errors`, `data`, `process`, `purity`, `fuzz`, `guard`: the checks.
+- `registration`, `request`, `messages`, `answers`, `streams`, `errors`, `data`, `process`, `purity`, `fuzz`, `guard`: the checks.
 - `watching`, `child`: side effects, and another process.
 - `running`: the checks without pytest (`cnroute check-plugin`); `report`: the table and the closing line.
 """
@@ -23,6 +24,7 @@ from cnroute.testing.contract.data import DataChecks
 from cnroute.testing.contract.errors import ErrorChecks
 from cnroute.testing.contract.fuzz import FuzzChecks
 from cnroute.testing.contract.guard import GuardChecks
+from cnroute.testing.contract.messages import MessageChecks
 from cnroute.testing.contract.process import ProcessChecks
 from cnroute.testing.contract.purity import PurityChecks
 from cnroute.testing.contract.registration import RegistrationChecks
@@ -36,6 +38,7 @@ __all__ = ["CHECKS", "VERSION", "Check", "ContractBroken", "NotApplicable", "Pro
 class ProviderContract(
     RegistrationChecks,
     RequestChecks,
+    MessageChecks,
     AnswerChecks,
     StreamChecks,
     ErrorChecks,

@@ -25,7 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from cnroute.plugins import BUILT_IN, PluginHost
-from cnroute.testing.contract.request import HELLO, PROBES, SHAPES
+from cnroute.testing.contract.conversations import SHAPES
+from cnroute.testing.contract.probes import HELLO, PROBES
 from cnroute.testing.contract.subject import Subject
 from cnroute.testing.contract.watching import watch
 

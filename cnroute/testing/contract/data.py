@@ -8,7 +8,7 @@ from cnroute.money import Price
 from cnroute.testing.contract import groups
 from cnroute.testing.contract.base import ContractBase
 from cnroute.testing.contract.checking import NotApplicable, check, each_of, fail, require
-from cnroute.testing.contract.request import HELLO, schema, tool
+from cnroute.testing.contract.probes import HELLO, schema, tool
 from cnroute.testing.contract.subject import Built, Subject
 
 _WAYS: dict[str, tuple[str, tuple[dict[str, Any], ...]]] = {

@@ -8,7 +8,7 @@ from cnroute.testing.contract import groups
 from cnroute.testing.contract.base import ContractBase
 from cnroute.testing.contract.checking import NotApplicable, check, require, same
 from cnroute.testing.contract.child import Elsewhere, asked, located, other_process
-from cnroute.testing.contract.request import HELLO, PROBES
+from cnroute.testing.contract.probes import HELLO, PROBES
 from cnroute.testing.contract.subject import KEY
 from cnroute.testing.contract.watching import watch
 
