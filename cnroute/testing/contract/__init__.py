@@ -16,10 +16,8 @@ What is where
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from cnroute.testing.contract.answers import AnswerChecks
-from cnroute.testing.contract.checking import VERSION, Check, ContractBroken, NotApplicable, checks_of, tampered
+from cnroute.testing.contract.checking import VERSION, Check, ContractBroken, NotApplicable
 from cnroute.testing.contract.data import DataChecks
 from cnroute.testing.contract.errors import ErrorChecks
 from cnroute.testing.contract.fuzz import FuzzChecks
@@ -47,6 +45,7 @@ class ProviderContract(
     PurityChecks,
     FuzzChecks,
     GuardChecks,
+    root=True,
 ):
     """Subclass it in a pytest file; every promise of the hook contract is a test method.
 
@@ -55,29 +54,6 @@ class ProviderContract(
     provider does for this model, and are checked against what it does. `effort` multiplies the random cases.
     """
 
-    __test__ = False
-    contract_kind: ClassVar[str] = "contract"
-    contract_version: ClassVar[int] = VERSION
 
-    def __init_subclass__(cls, **keywords: object) -> None:
-        super().__init_subclass__(**keywords)
-        cls.__test__ = bool(cls.__dict__.get("__test__", True))
-
-    @classmethod
-    def contract_checks(cls) -> dict[str, Check]:
-        """The checks of this contract by name."""
-        return CHECKS
-
-    @classmethod
-    def contract_notes(cls) -> list[str]:
-        """What stands below the closing table."""
-        return []
-
-    @classmethod
-    def tampering(cls) -> list[str]:
-        """What was done to the checks, one line each."""
-        return tampered(cls, CHECKS)
-
-
-CHECKS = checks_of(ProviderContract)
+CHECKS = ProviderContract.contract_checks()
 """Every check by its name, in the order of the groups."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import inspect
 import unittest
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import attrs
 
@@ -82,6 +82,39 @@ def _tampering(contract: type, registered: Check) -> str | None:
 def _expected_to_fail(function: Any) -> bool:
     marks = getattr(function, "pytestmark", [])
     return callable(function) and any(mark.name == "xfail" and mark.kwargs.get("reason") for mark in marks)
+
+
+class Contract:
+    """What a contract is for pytest and for its closing table.
+
+    `class XContract(..., Contract, root=True)` notes its checks; what subclasses it in a pytest file is collected.
+    """
+
+    __test__ = False
+    contract_kind: ClassVar[str] = "contract"
+    contract_version: ClassVar[int] = VERSION
+    _checks: ClassVar[dict[str, Check]] = {}
+
+    def __init_subclass__(cls, *, root: bool = False, **keywords: object) -> None:
+        super().__init_subclass__(**keywords)
+        cls.__test__ = bool(cls.__dict__.get("__test__", not root))
+        if root:
+            cls._checks = checks_of(cls)
+
+    @classmethod
+    def contract_checks(cls) -> dict[str, Check]:
+        """The checks of this contract by name."""
+        return cls._checks
+
+    @classmethod
+    def contract_notes(cls) -> list[str]:
+        """What stands below the closing table."""
+        return []
+
+    @classmethod
+    def tampering(cls) -> list[str]:
+        """What was done to the checks, one line each."""
+        return tampered(cls, cls._checks)
 
 
 def fail(promise: str, *, expected: object, got: object, change: str, sample: str | None = None) -> None:

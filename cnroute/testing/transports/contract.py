@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from cnroute.testing.contract.checking import Check, check, checks_of, fail, tampered
+from cnroute.testing.contract.checking import Contract, check, fail
 from cnroute.testing.transports.answers import AnswerChecks
 from cnroute.testing.transports.base import FLAGS
 from cnroute.testing.transports.binding import BindingChecks
@@ -21,7 +21,17 @@ VERSION = 1
 
 
 class TransportContract(
-    AnswerChecks, StreamChecks, LimitChecks, SizeChecks, CancelChecks, PlaceChecks, ErrorChecks, BindingChecks, ProcessChecks
+    AnswerChecks,
+    StreamChecks,
+    LimitChecks,
+    SizeChecks,
+    CancelChecks,
+    PlaceChecks,
+    ErrorChecks,
+    BindingChecks,
+    ProcessChecks,
+    Contract,
+    root=True,
 ):
     """Everything that a router relies on, proved against a raw server on loopback.
 
@@ -30,18 +40,8 @@ class TransportContract(
     the closing table. `slack` is by how many seconds a busy machine may miss a promised time.
     """
 
-    __test__ = False
     contract_kind: ClassVar[str] = "transport contract"
     contract_version: ClassVar[int] = VERSION
-
-    def __init_subclass__(cls, **keywords: object) -> None:
-        super().__init_subclass__(**keywords)
-        cls.__test__ = bool(cls.__dict__.get("__test__", True))
-
-    @classmethod
-    def contract_checks(cls) -> dict[str, Check]:
-        """The checks of this contract by name."""
-        return CHECKS
 
     @classmethod
     def contract_notes(cls) -> list[str]:
@@ -51,11 +51,11 @@ class TransportContract(
     @check(PROCESS)
     def test_no_check_is_overridden_or_deleted(self) -> None:
         """Every check is the kit's own, unless it is marked xfail with a reason."""
-        wrong = tampered(type(self), CHECKS)
+        wrong = self.tampering()
         if wrong:
             change = "take it out, or mark it xfail with a reason"
             fail("no check is overridden or deleted", expected="the kit's own checks", got="; ".join(wrong), change=change)
 
 
-CHECKS = checks_of(TransportContract)
+CHECKS = TransportContract.contract_checks()
 """Every check by its name, in the order of the groups."""
