@@ -119,16 +119,17 @@ class _Stream:
 @hookimpl
 def parse_stream_line(line: str, state: StreamState, deployment: Deployment) -> tuple[Delta | Failure, ...]:
     """The events of one line; `()` for what carries nothing."""
-    stream = state.memory.get("stream")
+    memory = state.memory
+    stream = memory.get("stream")
     if stream is None:
-        stream = state.memory["stream"] = _begun(state.body)
+        stream = memory["stream"] = _begun(state.body)
     if not line.startswith("data:"):
         if stream.calm and (line in _QUIET or line.startswith("id:")):
             return ()  # four lines of five
-        _note(line, stream, state.memory)
+        _note(line, stream, memory)
         if line and not line.startswith("{"):
             return ()
-    value = sse_data(line, state.memory)
+    value = sse_data(line, memory)
     if type(value) is dict:
         return _usual(value, stream, state) or _frame(value, stream, state, deployment)
     if value is NOTHING:
