@@ -52,8 +52,8 @@ def measure(size: Size, vendor: Vendor) -> list[Figure]:
     imported = {"urllib3": _resident(_URLLIB3), "cnroute": _resident(_CNROUTE)}
     bare = _resident("")
     figures = [
-        _against("memory after the import", imported, bare, None),
-        _against("memory after a first call", called, bare, "memory"),
+        _against("memory after the import", imported, bare, "memory"),
+        _against("memory after a first call", called, bare, None),
     ]
     return [
         *figures,

@@ -107,14 +107,15 @@ def _same(one: Option, other: Option) -> bool:
 _APART = 1e-9
 
 
-def nearly_ranked(costs: list[tuple[float, int]]) -> list[int] | None:
+def nearly_ranked(costs: list[tuple[float, int]], same: Callable[[int, int], bool]) -> list[int] | None:
     """The indexes by their costs (infinite: unknown) where floats tell all of them apart; None where they cannot.
 
-    Fractions decide then: they cost fifteen times as much, and are hardly ever needed.
+    What is the `same` to the last digit keeps its order. Where floats are only close, fractions decide: they cost
+    fifteen times as much, and are hardly ever needed.
     """
     costs.sort()
-    for (low, _), (high, _) in itertools.pairwise(costs):
-        if high != math.inf and not high - low > _APART * high:
+    for (low, one), (high, other) in itertools.pairwise(costs):
+        if high != math.inf and not (high - low > _APART * high or same(one, other)):
             return None
     return [index for _, index in costs]
 

@@ -73,6 +73,15 @@ class Step:
         good = max(self.health.success, 1e-6)
         return price.about(self.input_tokens, self.output_tokens()) * place.rate_about * (good + self.health.paid_failure) / good
 
+    def costs_as(self, other: Step) -> bool:
+        """Whether both cost exactly the same, since everything that goes into it is the same."""
+        return self._basis() == other._basis()  # noqa: SLF001 (of the same class)
+
+    def _basis(self) -> tuple[object, ...]:
+        place, health = self.place, self.health
+        sizes = self.input_tokens, self.output_tokens()
+        return place.deployment.price, place.rate, place.currency, sizes, health.success, health.paid_failure
+
     def _expected(self) -> Cost | None:
         """In the router's currency, from the expected to the largest answer."""
         place, price = self.place, self.place.deployment.price
@@ -247,7 +256,10 @@ def _order_of(group: Group, firsts: list[tuple[int, Step]], context: Context) ->
         return [index for index, _ in firsts]
     _compare([step for _, step in firsts])
     if group.policy.__class__ is Cheapest:
-        order = nearly_ranked([(step.about(), index) for index, step in firsts])
+        steps = dict(firsts)
+        order = nearly_ranked(
+            [(step.about(), index) for index, step in firsts], lambda one, other: steps[one].costs_as(steps[other])
+        )
         if order is not None:
             return order
     options = [
