@@ -7,6 +7,8 @@ Rules of this file
 
 from __future__ import annotations
 
+import functools
+
 import attrs
 
 from cnroute.wire import Range
@@ -84,6 +86,7 @@ FAMILIES: tuple[tuple[str, Family], ...] = (
 )
 
 
+@functools.lru_cache(256)
 def family_of(model: str) -> Family:
     """The rules for `model`."""
     name = model.lower()
