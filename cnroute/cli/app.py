@@ -27,6 +27,7 @@ COMMANDS: Mapping[str, tuple[str, str, str]] = {
     "plugins": ("plugins", "plugins", "List plugins with their distribution, hooks and state."),
     "check-plugin": ("check_plugin", "check_plugin", "Prove a provider plugin offline, by samples of its vendor's answers."),
     "new-plugin": ("new_plugin", "new_plugin", "Write a provider plugin that passes its own tests."),
+    "kb": ("kb", "kb", "Upload files, build knowledge bases of them, and ask."),
     "emulate": ("emulate", "emulate", "Run a local server that speaks the vendors' dialects."),
 }
 

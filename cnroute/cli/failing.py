@@ -82,6 +82,9 @@ def report(error: cnroute.CnrouteError, *, as_json: bool = False) -> int:
 def say(error: cnroute.CnrouteError, code: int) -> None:
     """One clear line on stderr, and what to do next."""
     print(f"cnroute: {_line(error)}", file=sys.stderr)
+    there = getattr(error, "ids", None)
+    if there:
+        print(f"  ids: {'; '.join(f'{name} ' + ', '.join(map(str, ids)) for name, ids in there.items())}", file=sys.stderr)
     print(f"  next: {_next(error, code)}", file=sys.stderr)
 
 
@@ -96,6 +99,8 @@ def error_document(error: cnroute.CnrouteError) -> dict[str, Any]:
             "http_status": error.http_status, "vendor_code": error.vendor_code, "request_id": error.request_id,
             "retry_after": error.retry_after, "billing": error.billing, "attempts": len(error.attempts),
         }
+        if error.advice:  # of a knowledge client
+            document |= {"ids": {name: list(ids) for name, ids in error.ids.items()}, "advice": error.advice}
     return document
 
 
@@ -115,6 +120,7 @@ def _line(error: cnroute.CnrouteError) -> str:
 
 def _next(error: cnroute.CnrouteError, code: int) -> str:
     kind = getattr(error, "kind", None)
-    advice = (_NEXT_BY_KIND.get(kind) if kind else None) or _NEXT_BY_CODE.get(code) or _NEXT_BY_CODE[CALL_FAILED]
+    own = getattr(error, "advice", "")
+    advice = own or (_NEXT_BY_KIND.get(kind) if kind else None) or _NEXT_BY_CODE.get(code) or _NEXT_BY_CODE[CALL_FAILED]
     wait = getattr(error, "retry_after", None)
     return f"{advice} (try again after {wait:g} s)" if wait else advice

@@ -37,10 +37,14 @@ _BY_KIND: Mapping[FailureKind, str] = {
     K.CANCELLED: _AGAIN,
     K.CLOSED: "make another client: this one is closed",
     K.BAD_REQUEST: "correct the argument that the message names",
+    K.CONTENT_FILTER: "change the text: the vendor's inspection refused it",
+    K.REDIRECT: "give the base_url that the vendor's pages name: redirects are never followed",
+    K.RESPONSE_TOO_LARGE: "see what answers at base_url, or allow more in Limits",
+    K.PLUGIN_ERROR: "mend or block the plugin that the message names",
 }
 
 
 def advice_for(error: CallError, *, sent: bool) -> str:
     """What to do next. `sent`: something had left this computer."""
     by_code = _BY_CODE.get(error.vendor_code or "") if sent else None
-    return by_code or _BY_KIND.get(error.kind) or (_AGAIN if error.retryable else "")
+    return by_code or _BY_KIND.get(error.kind) or _AGAIN

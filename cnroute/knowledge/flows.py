@@ -46,7 +46,7 @@ _PAGE = 100
 # Bases and files that were made earlier than this many seconds before an operation began are none of it, whatever the
 # difference between the vendor's clock and ours.
 _CLOCKS_DIFFER = 300.0
-_WAIT_FIRST, _WAIT_MOST = 0.2, 3.0
+_WAIT_FIRST, _WAIT_MOST = 0.1, 3.0
 _SMALL = 65536
 
 
@@ -97,8 +97,13 @@ def _page(data: Data) -> Page:
     return Page(bases, id_or_none(data.get("total")))
 
 
+_ENDS = ("base_resp", "file_id", "knowledge_base_id", "knowledge_base")
+
+
 def _done(data: Data) -> None:
-    """An answer of which only the absence of a failure counts."""
+    """An answer of which only the absence of a failure counts; every answer ends with `base_resp` (pages File, Retrieval)."""
+    if not any(name in data for name in _ENDS):
+        raise BadAnswer("the answer has no base_resp")
 
 
 # -- files -----------------------------------------------------------------------------------------------------
@@ -110,6 +115,8 @@ class Flows:
     def __init__(self, requests: wire.Wire, max_bases: int | None) -> None:
         self._wire = requests
         self._max_bases = max_bases
+        self._files: set[int] = set()
+        """The files that this client has heard of: none of them is what an upload without an answer has stored."""
         self.turns = Turns()
 
     def upload(self, run: Operation, file: Any, name: str | None, progress: Progress | None) -> Flow[File]:
@@ -123,6 +130,7 @@ class Flows:
             yield from self._look(run, file_like=source)
             raise
         run.files.append(stored.id)
+        self._files.add(stored.id)
         if stored.bytes is not None and stored.bytes != source.size:
             text = f"the vendor stored {stored.bytes} of {source.size} bytes as file {stored.id}"
             run.looked, run.advice = True, "delete that file and upload it again"
@@ -131,7 +139,9 @@ class Flows:
 
     def list_files(self, run: Operation) -> Flow[tuple[File, ...]]:
         """All files of the account that were uploaded for retrieval."""
-        return (yield from ask(run, wire.LIST_FILES, self._listing, _files))
+        listed = yield from ask(run, wire.LIST_FILES, self._listing, _files)
+        self._files.update(file.id for file in listed)
+        return listed
 
     def _listing(self) -> HttpRequest:
         return self._wire.get(wire.LIST_FILES, purpose=wire.PURPOSE)
@@ -199,7 +209,7 @@ class Flows:
         """Make a base, of one file or of none."""
         if "file_id" in document:
             run.files.append(document["file_id"])
-        yield from self._leave_room(run)
+        before = yield from self._leave_room(run)
         body = {
             "operator_id": run.operator_id, "name": name, "description": description, "embedding_model": model, **document,
             "callback": callback,
@@ -208,22 +218,28 @@ class Flows:
             made = yield from ask(run, wire.CREATE, lambda: self._wire.post(wire.CREATE, body), _base, whole=False)
         except CallError as error:
             _advise(run, wire.CREATE, error)
-            yield from self._look(run, base_name=name if run.uncertain() else None)
+            # Without a look at what was there before, a base of this name may be the one that was in the way.
+            yield from self._look(run, base_name=name if before is not None or run.uncertain() else None, before=before)
             raise
         run.bases.append(made.id)
         return attrs.evolve(
             made, name=made.name or name, description=made.description or description, status=made.status or "loading"
         )
 
-    def _leave_room(self, run: Operation) -> Flow[None]:
-        """Raise QuotaExceededError when the account has as many bases as it may; nothing is written."""
+    def _leave_room(self, run: Operation) -> Flow[frozenset[int] | None]:
+        """The bases that there are, if they fit on one page and anybody counts them; nothing is written.
+
+        Raises QuotaExceededError when the account has as many as it may.
+        """
         if self._max_bases is None:
-            return
-        page = yield from ask(run, wire.LIST, lambda: self._wire.get(wire.LIST, page=0, page_size=1), _page)
+            return None
+        page = yield from ask(run, wire.LIST, lambda: self._wire.get(wire.LIST, page=0, page_size=_PAGE), _page)
         if page.total is not None and page.total >= self._max_bases:
             run.advice = "delete a base that is not needed, or set max_bases if the account may have more"
             text = f"the account has {page.total} knowledge bases, and may have {self._max_bases} (page Retrieval)"
             raise QuotaExceededError(text, billing="none")
+        whole = page.total is None or page.total <= len(page.bases)
+        return frozenset(base.id for base in page.bases) if whole else None
 
     def get(self, run: Operation, base_id: int) -> Flow[Base]:
         """A base with its status and documents."""
@@ -325,7 +341,10 @@ class Flows:
         finally:
             ticket.end()
 
-    def _look(self, run: Operation, file_like: Source | None = None, base_name: str | None = None) -> Flow[None]:
+    def _look(
+        self, run: Operation, file_like: Source | None = None, base_name: str | None = None,
+        before: frozenset[int] | None = None,
+    ) -> Flow[None]:
         """After a failure: keep of the ids those that exist, and add what the lost answer may have made.
 
         Asked once; when that fails too, the error goes by what was known before.
@@ -336,15 +355,21 @@ class Flows:
         try:
             if files or file_like is not None:
                 listed = yield from _once(run, self._listing(), _files)
-                files = [file.id for file in listed if file.id in files or _may_be(run, file, file_like)]
+                files = [file.id for file in listed if file.id in files or self._may_be(run, file, file_like)]
             if bases or base_name is not None:
                 found = yield from self._all_bases(run)
-                bases = [base.id for base in found if base.id in bases or _made_now(run, base, base_name)]
+                bases = [base.id for base in found if base.id in bases or _made_now(run, base, base_name, before)]
         except (AttemptFailed, CallError) as error:
             if isinstance(error, CallError) and error.kind in (K.CANCELLED, K.CLOSED):
                 raise
             return
         run.files[:], run.bases[:], run.looked = files, bases, True
+
+    def _may_be(self, run: Operation, file: File, source: Source | None) -> bool:
+        """Whether `file` may be what an upload without an answer has stored: new, of its name and size."""
+        if source is None or file.name != source.name or file.id in self._files:
+            return False
+        return file.bytes in (None, source.size) and _young(run, file.created)
 
     def _all_bases(self, run: Operation) -> Flow[list[Base]]:
         found: list[Base] = []
@@ -365,15 +390,11 @@ def _once(run: Operation, request: HttpRequest, read: Callable[[Data], T]) -> Fl
     return decoded(run, response, read)
 
 
-def _may_be(run: Operation, file: File, source: Source | None) -> bool:
-    """Whether `file` may be what an upload without an answer has stored: its name, its size, and not older than it."""
-    if source is None or file.name != source.name:
+def _made_now(run: Operation, base: Base, name: str | None, before: frozenset[int] | None) -> bool:
+    """Whether a base of this name was made by this operation, as far as anybody can tell."""
+    if name is None or base.name != name:
         return False
-    return file.bytes in (None, source.size) and _young(run, file.created)
-
-
-def _made_now(run: Operation, base: Base, name: str | None) -> bool:
-    return name is not None and base.name == name and _young(run, base.created)
+    return _young(run, base.created) if before is None else base.id not in before
 
 
 def _young(run: Operation, created: float | None) -> bool:

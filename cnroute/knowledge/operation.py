@@ -34,7 +34,7 @@ T = TypeVar("T")
 Flow = Generator[Step, Any, T]
 
 BUSY = frozenset(("2034", "2036"))
-_BUSY_FIRST, _BUSY_MOST = 0.25, 5.0
+_BUSY_FIRST, _BUSY_MOST = 0.1, 5.0
 # The part of the deadline that is kept for looking at what a failed write has left, at most so many seconds.
 _KEPT, _KEPT_MOST = 0.1, 2.0
 _LEAST = 0.05
