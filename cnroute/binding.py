@@ -25,8 +25,9 @@ from cnroute.money import Price, amount, currency_code, day_of, start_of
 from cnroute.plugins import PluginHost
 from cnroute.routing.deadline import Clock
 from cnroute.routing.fallback import table_for
+from cnroute.routing.filters import Filter, left_out
 from cnroute.routing.health import Health
-from cnroute.routing.plan import Clocked, Course, Group, Place
+from cnroute.routing.plan import Clocked, Course, Excluded, Group, Place
 from cnroute.routing.policies import POLICIES, Policy, weights_of
 from cnroute.routing.prices import PriceBook, Row, by_model, checked_rows, next_change, of_today
 from cnroute.settings import Breaker, Limits, Retries, Timeouts, nearest
@@ -37,7 +38,19 @@ if TYPE_CHECKING:
 _SETTING_KINDS: Mapping[str, type] = {
     "timeouts": Timeouts, "limits": Limits, "retries": Retries, "breaker": Breaker, "exchange": Mapping,
 }
-_Layers = tuple[Timeouts | None, ...]
+
+
+@attrs.frozen
+class _Around:
+    """What the routes around a target say: their names, time limits (the nearest first) and filters."""
+
+    path: tuple[str, ...]
+    timeouts: tuple[Timeouts | None, ...] = ()
+    filters: tuple[Filter, ...] = ()
+
+    def inside(self, route: Route) -> _Around:
+        """The same, one route further in."""
+        return _Around(self.path, (route.timeouts, *self.timeouts), (Filter.of(route), *self.filters))
 
 
 @attrs.define(eq=False)
@@ -85,6 +98,7 @@ class Binding:
         self.rows: tuple[Row, ...] = self._try("prices", self._own_rows) or ()
         self._book = PriceBook(by_model(self.rows), by_model(self.host.prices()))
         self._currencies: dict[str, frozenset[str]] = {}
+        self._left_out: dict[str, Excluded] = {}
         self.prices_until: float | None = None
         """The Unix time at which another price begins to hold; None: never."""
         made = before is None and self._try("transport", lambda: self._make_transport(asynchronous))
@@ -286,7 +300,14 @@ class Binding:
         if name in self.places:
             raise ConfigurationError("a route and a deployment may not have the same name")
         route = _route(written[name])
-        return self.course(name, self._group(route, written, (name,), ()), route)
+        self._left_out = {}
+        group = self._group(route, written, _Around((name,)))
+        if not group.members:
+            reasons = "; ".join(f"{each.deployment}: {each.reason}" for each in self._left_out.values())
+            raise ConfigurationError(f"no target passes the filters ({reasons})", "targets")
+        kept = {place.deployment.name for place in group.places()}
+        out = tuple(each for each in self._left_out.values() if each.deployment not in kept)
+        return attrs.evolve(self.course(name, group, route), left_out=out)
 
     def course(self, name: str, group: Group, route: Route) -> Course:
         """A group under a name, with the rules of its route."""
@@ -296,25 +317,31 @@ class Binding:
             route.knowledge_fallback,
         )
 
-    def _group(self, route: Route, written: Mapping[str, Any], path: tuple[str, ...], outer: _Layers) -> Group:
-        """A route resolved. `outer` are the time limits of the routes around it, the nearest first."""
+    def _group(self, route: Route, written: Mapping[str, Any], around: _Around) -> Group:
+        """A route resolved; without members where its filters, and those around it, let nothing pass."""
         if not route.targets:
             raise ConfigurationError("a route needs at least one target", "targets")
         if isinstance(route.targets, Mapping) and route.policy != "weighted":
             raise ConfigurationError(f"targets with weights need policy = \"weighted\", not {route.policy!r}", "targets")
-        layers = (route.timeouts, *outer)
-        members = tuple(self._member(target, written, path, layers) for target in route.targets)
-        weights = weights_of(route.targets).values() if isinstance(route.targets, Mapping) else [Decimal(1)] * len(members)
-        group = Group(route.policy, self._policy(route), members, tuple(weights))
+        inside = around.inside(route)
+        found = [self._member(target, written, inside) for target in route.targets]
+        weights = weights_of(route.targets).values() if isinstance(route.targets, Mapping) else [Decimal(1)] * len(found)
+        kept = [each for each in zip(found, weights, range(1, len(found) + 1), strict=True) if each[0] is not None]
+        members, shares, places = zip(*kept, strict=True) if kept else ((), (), ())
+        group = Group(route.policy, self._policy(route), members, shares, places)
         if route.policy == "cheapest":
             self._one_currency(group)
         return group
 
-    def _timed(self, place: Place, layers: _Layers) -> Place:
-        """The routes' own time limits stand between those of a deployment and the router's."""
-        if not any(layers):
+    def _timed(self, place: Place, around: _Around) -> Place | None:
+        """The routes' own time limits stand between those of a deployment and the router's. None: a filter leaves it out."""
+        objection = left_out(place, around.filters)
+        if objection is not None:
+            self._left_out.setdefault(place.deployment.name, objection)
+            return None
+        if not any(around.timeouts):
             return place
-        limits = nearest(Timeouts, place.deployment.timeouts, *layers, self.settings.timeouts)
+        limits = nearest(Timeouts, place.deployment.timeouts, *around.timeouts, self.settings.timeouts)
         return attrs.evolve(place, timeouts=Clocked.of(limits))
 
     def _policy(self, route: Route) -> Policy:
@@ -328,19 +355,23 @@ class Binding:
             raise ConfigurationError(f"the plugin's policy {route.policy!r:.60} has no order(options, context)", "policy")
         return policy  # type: ignore[no-any-return]
 
-    def _member(self, target: Any, written: Mapping[str, Any], path: tuple[str, ...], layers: _Layers) -> Place | Group:
+    def _member(self, target: Any, written: Mapping[str, Any], around: _Around) -> Place | Group | None:
         if isinstance(target, Route | Mapping):
-            return self._group(_route(target), written, path, layers)
+            return self._nested(_route(target), written, around)
         if not isinstance(target, str):
             raise ConfigurationError(f"a target is a name or a Route, not a {type(target).__name__}", "targets")
         if target in self.places:
-            return self._timed(self.places[target], layers)
-        if target in path:
-            raise ConfigurationError(f"routes form a circle: {' > '.join((*path, target))}", "targets")
+            return self._timed(self.places[target], around)
+        if target in around.path:
+            raise ConfigurationError(f"routes form a circle: {' > '.join((*around.path, target))}", "targets")
         if target in written:
-            return self._group(_route(written[target]), written, (*path, target), layers)
+            return self._nested(_route(written[target]), written, attrs.evolve(around, path=(*around.path, target)))
         near = suggest(target, [*self.places, *written])
         raise ConfigurationError(f"there is no deployment or route {target!r:.60}{near}", "targets")
+
+    def _nested(self, route: Route, written: Mapping[str, Any], around: _Around) -> Group | None:
+        group = self._group(route, written, around)
+        return group if group.members else None
 
     def _check_policy(self) -> None:
         """The policy for names that several deployments serve: it exists, and what it compares has one currency."""

@@ -408,6 +408,24 @@ def _fallback_word(owner: object, field: attrs.Attribute[Any], value: object) ->
         raise ConfigurationError(f'{field.name} must be "same" or "without", not {value!r:.40}', field.name)
 
 
+CAPABILITIES = ("streaming", "tools", "json", "web_search", "knowledge_base", "reasoning")
+
+
+def _capabilities(values: object) -> frozenset[str]:
+    if isinstance(values, str | Mapping) or not isinstance(values, Iterable):
+        raise ConfigurationError("requires must be a list of capabilities", "requires")
+    kept = list(values)
+    for value in kept:
+        if value not in CAPABILITIES:
+            raise ConfigurationError(f"there is no capability {value!r:.40}; known are {', '.join(CAPABILITIES)}", "requires")
+    return frozenset(kept)
+
+
+def _window(owner: object, field: attrs.Attribute[Any], value: object) -> None:
+    if value is not None and (type(value) is not int or value < 1):
+        raise ConfigurationError(f"{field.name} must be a whole number of at least 1, not {value!r:.40}", field.name)
+
+
 def _targets(value: object) -> tuple[Any, ...] | dict[str, Any]:
     if isinstance(value, Mapping):
         return dict(value)
@@ -423,7 +441,9 @@ class Route:
     `targets` is a list, or a mapping of target to weight for the policy `weighted`. `fallback_on` adds failure
     kinds that go on to the next target although the table says stop (`content_filter`); `fallback` overrides
     rows of the table: `{"bad_request": "next"}`. `knowledge_fallback`: a call with a knowledge base goes only to
-    deployments of the `same` account, or, `without` the base, to the others after them.
+    deployments of the `same` account, or, `without` the base, to the others after them. `requires` (capabilities such
+    as `tools`) and `min_context` (input tokens) leave out what does not have them, in nested routes too. `settings` go
+    to a plugin's policy.
     """
 
     policy: str = attrs.field(default="ordered", validator=_word)
@@ -435,3 +455,5 @@ class Route:
     defaults: Mapping[str, Any] = attrs.field(factory=dict, converter=_defaults)
     knowledge_fallback: str = attrs.field(default="same", validator=_fallback_word)
     settings: Mapping[str, Any] = attrs.field(factory=dict, converter=_settings)
+    requires: frozenset[str] = attrs.field(default=frozenset(), converter=_capabilities)
+    min_context: int | None = attrs.field(default=None, validator=_window)

@@ -140,6 +140,7 @@ def _route(route: cnroute.Route) -> dict[str, Any]:
         _route(target) if isinstance(target, cnroute.Route) else target for target in route.targets
     ]
     shown: dict[str, Any] = {"policy": route.policy, "targets": _plain(targets), "fallback_on": sorted(route.fallback_on)}
+    shown |= {"requires": sorted(route.requires), "min_context": route.min_context or []}
     shown |= {name: _plain(getattr(route, name)) for name in ("fallback", "defaults", "settings")}
     shown |= {name: _plain(given(getattr(route, name))) for name in ("timeouts", "retries") if getattr(route, name)}
     return {name: value for name, value in shown.items() if value not in ({}, [])}

@@ -38,7 +38,7 @@ from cnroute.config.values import (
     unnamed,
     variable,
 )
-from cnroute.deployments import TLS, Deployment, Route, Secret
+from cnroute.deployments import CAPABILITIES, TLS, Deployment, Route, Secret
 from cnroute.errors import BadRequestError, ConfigurationError, Problem
 from cnroute.failures import FailureKind
 from cnroute.money import Price, Tier
@@ -470,6 +470,22 @@ class Reader:
                 self._try((*path, kind), lambda row=row: unnamed(lambda: table_for((), row)))  # type: ignore[misc]
         return found
 
+    def _requires(self, value: Any, path: Path_) -> list[str]:
+        if isinstance(value, str) or not isinstance(value, Iterable):
+            self._problem(path, f"must be a list of capabilities, not {kind_of(value)}")
+            return []
+        found = []
+        for index, word in enumerate(value):
+            if isinstance(word, str) and word in CAPABILITIES:
+                found.append(word)
+            else:
+                near = did_you_mean(str(word), CAPABILITIES) or listed(CAPABILITIES)
+                self._problem(indexed(path, index), f"there is no capability {word!r:.40}{near}")
+        return found
+
+    def _window(self, value: Any, path: Path_) -> int | None:
+        return self._try(path, lambda: unnamed(lambda: Route(min_context=structure(value, int)).min_context))
+
     def _free(self, value: Any, path: Path_) -> dict[str, Any]:
         return dict(self._table(value, path))
 
@@ -535,6 +551,8 @@ class Reader:
         "defaults": _defaults,
         "knowledge_fallback": _text,
         "settings": _free,
+        "requires": _requires,
+        "min_context": _window,
     }
 
 

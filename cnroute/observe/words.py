@@ -65,6 +65,7 @@ RULES: Mapping[str, Pair] = {
     "throttled": ("its own rate limit is used up for now", "自设的速率额度暂已用完"),
     "not_admitted": ("it was not admitted", "未获准调用"),
     "price unknown": ("its price is unknown and a budget is set", "价格未知，而当前设有预算"),
+    "filtered": ("it lacks what the route asks for", "不具备该路由所要求的能力"),
     "answered": ("another deployment had answered", "已有其他部署给出回答"),
     "call_ended": ("the call ended before its turn", "尚未轮到，调用已结束"),
 }
@@ -208,6 +209,9 @@ IN_CHINESE: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"by the cost of its group", r"按所在组的费用"),
         (r"by the time of its group", r"按所在组的耗时"),
         (r"about (\d+) input tokens do not fit into its (\d+)", r"输入约 \1 个 token，超出其上限 \2"),
+        (r"the route asks for a context of (\d+); its own is not known", r"路由要求上下文至少 \1，而其长度未知"),
+        (r"the route asks for a context of (\d+); its own is (\d+)", r"路由要求上下文至少 \1，而其仅为 \2"),
+        (r"the route asks for (.+), which it does not have", r"路由要求 \1，而它不具备"),
         (r"left alone for ([\d.]+) s more", r"还需冷却 \1 秒"),
         (r"left alone for ([\d.]+) s more after (.+)", r"因 \2 还需冷却 \1 秒"),
         (r"the breaker is open for ([\d.]+) s more", r"熔断还将持续 \1 秒"),

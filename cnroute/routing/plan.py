@@ -137,6 +137,8 @@ class Group:
     policy: Policy
     members: tuple[Place | Group, ...]
     weights: tuple[Decimal, ...]
+    targets: tuple[int, ...] = ()
+    """The place of each member among the targets as written, from 1; empty where no filter left any out."""
     _places: tuple[Place, ...] = attrs.field(default=(), init=False)
 
     _paths: dict[str, tuple[tuple[Group, int], ...]] = attrs.field(factory=dict, init=False)
@@ -184,6 +186,8 @@ class Course:
     timeouts: Timeouts
     defaults: Sequence[Mapping[str, Any]]
     knowledge_fallback: str = "same"
+    left_out: tuple[Excluded, ...] = ()
+    """What a filter of the route lets no call go to."""
     base: Any = attrs.field(init=False)
     """The knowledge base that calls of this name ask where they say nothing else, if any."""
 

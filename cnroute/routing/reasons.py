@@ -47,7 +47,8 @@ def _level(group: Group, index: int, step: Step, stream: bool, innermost: bool) 
     """What one policy went by. Around a nested route it is that route's first deployment that counts, and not this one."""
     more = _INPUTS.get(group.policy_name) if innermost else None
     weight = {"weight": plain(group.weights[index])} if group.policy_name == "weighted" else {}
-    return {"policy": group.policy_name, "target": index + 1, **weight, **(more(step, stream) if more else {})}
+    place = group.targets[index] if group.targets else index + 1
+    return {"policy": group.policy_name, "target": place, **weight, **(more(step, stream) if more else {})}
 
 
 def _of_cheapest(step: Step, stream: bool) -> Inputs:

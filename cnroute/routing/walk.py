@@ -162,7 +162,7 @@ def make_walk(
     `most` says how many tokens an answer of a place may have, where the call itself does not.
     """
     count = tokens.input_tokens(request)
-    out: list[Excluded] = []
+    out = list(course.left_out)
     knowing = Knowing(request, course) if wanted(request, course) else None
     if knowing is not None and (rule := knowing.rule()) is not None:
         rules = (*rules, rule)
