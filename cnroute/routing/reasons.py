@@ -66,8 +66,7 @@ def _of_cheapest(step: Step, stream: bool) -> Inputs:
 
 def _short(number: Fraction) -> str:
     """A number for people and for comparing; it bills nothing."""
-    whole = Decimal(number.numerator) / Decimal(number.denominator)
-    return plain(Decimal(f"{whole:.{_DIGITS}g}"))
+    return plain(Decimal(f"{float(number):.{_DIGITS}g}"))
 
 
 def _of_fastest(step: Step, stream: bool) -> Inputs:
