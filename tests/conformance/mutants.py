@@ -122,7 +122,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("a result that does not pickle", V2, "minimax/v2/reply.py", 'if len(answers) > 1 else (), data,', 'if len(answers) > 1 else (), memoryview(response.body),', (PICKLE, UNKNOWN)),
     Mutant("arguments of a call parsed", V2, "minimax/answers.py", '        return value or ""\n', '        return str(loads(value)) if value and value[0] == "{" else value or ""\n', (ANSWER, SAME)),
     # -- streams
-    Mutant("state shared between streams", D, "dashscope/stream.py", '    stream = state.memory.get("stream")\n    if stream is None:\n        stream = state.memory["stream"] =', '    stream = vars(_begun).get("stream")\n    if stream is None:\n        stream = vars(_begun)["stream"] =', (MIXED, STREAM, SAME, THREADS)),
+    Mutant("state shared between streams", D, "dashscope/stream.py", "    memory = state.memory\n", "    memory = vars(_begun)\n", (MIXED, STREAM, SAME, THREADS)),
     Mutant("last text remembered in the module", LEGACY, "minimax/legacy.py", '    state.memory["text"] = True\n', '    state.memory["text"] = True\n    _SENDERS["last"] = delta\n', (STATE,)),
     Mutant("stops at the first finish", V2, "minimax/frames.py", '    if "end" in memory and line == memory["end"]:\n', '    if "end" in memory:\n', (AFTER, STREAM_USAGE, SAME, IN_BAND)),
     Mutant("last frame appended twice", V2, "minimax/v2/stream.py", "events += _content(_only_missing(message, state.memory), state)", "events += _content(message, state)", (STREAM, SAME, AFTER, REPEATED)),
@@ -136,7 +136,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("all tool calls are one", D, "dashscope/stream.py", "ToolCallDelta(piece.index, call.id", "ToolCallDelta(0, call.id", (STREAM,)),
     Mutant("reasoning shown as text", D, "dashscope/stream.py", "        events.append(ReasoningDelta(new))", "        events.append(TextDelta(new))", (STREAM,)),
     Mutant("only ASCII text comes through", LEGACY, "minimax/legacy.py", "    return [TextDelta(delta)]", '    return [TextDelta(delta.encode("ascii", "ignore").decode())]', (STREAM, SAME, IN_BAND, TEXTS)),
-    Mutant("needs empty lines between frames", D, "dashscope/stream.py", "    value = sse_data(line, state.memory)\n", '    memory = state.memory\n    fresh = memory.pop("fresh", True)\n    memory["fresh"] = line == "" or not line.startswith("data:") and fresh\n    value = sse_data(line, memory) if fresh or not line.startswith("data:") else NOTHING\n', (STREAM, SAME, AFTER, IN_BAND)),
+    Mutant("needs empty lines between frames", D, "dashscope/stream.py", "    value = sse_data(line, memory)\n", '    fresh = memory.pop("fresh", True)\n    memory["fresh"] = line == "" or not line.startswith("data:") and fresh\n    value = sse_data(line, memory) if fresh or not line.startswith("data:") else NOTHING\n', (STREAM, SAME, AFTER, IN_BAND)),
     Mutant("KeyError in a frame", PRO, "minimax/pro/stream.py", '    mark = choice.get("finish_reason")\n', '    mark = choice.get("finish_reason") and frame["reply"] is not None and choice["finish_reason"]\n', (WRONG_FRAME, FUZZ)),
     Mutant("a long stream costs its square", D, "dashscope/stream.py", "    kept.append(value)\n    return value", "    kept.append(value)\n    sum(map(len, kept))\n    return value", (LONG_STREAM,)),
     Mutant("equal chunks taken for one", LEGACY, "minimax/legacy.py", '    state.memory["text"] = True\n    return [TextDelta(delta)]', '    again = state.memory.get("text") == delta\n    state.memory["text"] = delta\n    return [] if again else [TextDelta(delta)]', (TWICE,)),
