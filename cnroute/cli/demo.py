@@ -95,12 +95,19 @@ def scenes(seed: int) -> list[Scene]:
 
 @click.command(short_help="Show a failing vendor, the fallback, the plan and the bill; no key, no network.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Changes the faults and the answers.")
+@click.option("--kb", "knowledge", is_flag=True, help="Knowledge bases: upload, create, ask, while one vendor fails.")
 @with_output_options
-def demo(seed: int, as_json: bool, no_color: bool) -> None:
+def demo(seed: int, knowledge: bool, as_json: bool, no_color: bool) -> None:
     """Show a failing vendor, the fallback, a stream, the plan and the bill.
 
-    Needs no key, no network and no file; ends within seconds.
+    Needs no key, no network and no file; ends within seconds. With --kb three guides that come with cnroute are uploaded, a
+    knowledge base is made of them, and questions are answered with their sources.
     """
+    if knowledge:
+        from cnroute.cli.demo_kb import play
+
+        play(seed, as_json, no_color)
+        return
     from cnroute.emulator import Emulator
 
     show: Show = Show() if as_json else Screen(console(no_color))
@@ -188,14 +195,15 @@ def _call(scene: Scene, reply: cnroute.ChatCompletion) -> dict[str, Any]:
         "text": reply.text,
         "finish_reason": reply.finish_reason,
         "plan": [candidate.deployment for candidate in reply.plan.candidates],
-        "attempts": [_attempt(attempt) for attempt in reply.attempts],
+        "attempts": [attempt_document(attempt) for attempt in reply.attempts],
         "usage": attrs.asdict(reply.usage) if reply.usage else None,
         "cost": str(reply.cost),
         "bill": {"confirmed": str(reply.bill and reply.bill.confirmed), "possible": str(reply.bill and reply.bill.possible)},
     }
 
 
-def _attempt(attempt: cnroute.Attempt) -> dict[str, Any]:
+def attempt_document(attempt: cnroute.Attempt) -> dict[str, Any]:
+    """One attempt as JSON-ready data."""
     failure = attempt.failure
     return {
         "number": attempt.number, "deployment": attempt.deployment, "provider": attempt.provider,
@@ -254,7 +262,7 @@ class Screen(Show):
     def observe(self, notice: Any) -> None:
         """A line for every failed attempt, at the moment when it fails."""
         if isinstance(notice, cnroute.AttemptFinished) and notice.attempt.failure is not None:
-            self._say(f"   ✗ {_outcome(notice.attempt)}", "red")
+            self._say(f"   ✗ {outcome(notice.attempt)}", "red")
 
     def text(self, text: str) -> None:
         """A piece of the answer, as it arrives."""
@@ -267,7 +275,7 @@ class Screen(Show):
     def reply(self, reply: cnroute.ChatCompletion) -> None:
         """Who answered, and what the call cost."""
         self._say()
-        self._say(f"   ✓ {_outcome(reply.attempts[-1])}", "green")
+        self._say(f"   ✓ {outcome(reply.attempts[-1])}", "green")
         self._say(f"     {_tokens(reply.usage)}; {reply.cost}", "dim")
 
     def end(self, seed: int, replies: Sequence[cnroute.ChatCompletion], difference: str) -> None:
@@ -308,7 +316,7 @@ def _tokens(usage: cnroute.Usage | None) -> str:
     return f"{usage.input_tokens} tokens in, {usage.output_tokens} out"
 
 
-def _outcome(attempt: cnroute.Attempt) -> str:
+def outcome(attempt: cnroute.Attempt) -> str:
     """One attempt in one line."""
     took = f"{attempt.seconds * 1000:.0f} ms"
     if attempt.failure is None:
