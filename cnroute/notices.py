@@ -88,6 +88,7 @@ class AttemptSkipped:
 class CallFinished:
     """A call ended: exactly one per call. `outcome` is `ok` or a failure kind; `seconds` covers all of it.
 
+    `started`: Unix seconds at which it began, by the wall clock at its end.
     `first_content`: seconds from the call's start to a stream's first content. A call that was cancelled before it
     began has this notice alone.
     `prompt` (the last message) and `text` (the answer) are filled in only under `log_content=True`.
@@ -112,6 +113,7 @@ class CallFinished:
     prompt: str | None = attrs.field(default=None, repr=False)
     text: str | None = attrs.field(default=None, repr=False)
     first_content: float | None = None
+    started: float | None = None
 
     @property
     def plan(self) -> Any:

@@ -31,10 +31,11 @@ def call_finished(call: Call, outcome: str, completion: ChatCompletion | None, e
     if not call.audience.hears(CallFinished):
         return
     last = call.attempts[-1] if call.attempts else None
+    seconds = call.clock.monotonic() - call.started
     call.audience.notify(
         CallFinished(
             call_id=call.id, route=call.walk.course.name, stream=call.stream, outcome=outcome,
-            seconds=call.clock.monotonic() - call.started, attempts=tuple(call.attempts),
+            seconds=seconds, attempts=tuple(call.attempts), started=call.clock.time() - seconds,
             deployment=last.deployment if last else None, provider=last.provider if last else None,
             model=completion.model if completion else None,
             finish_reason=completion.finish_reason if completion else None,

@@ -18,7 +18,7 @@ import attrs
 
 from cnroute.chat import Usage
 from cnroute.codec import escaped
-from cnroute.failures import clean_text
+from cnroute.failures import Attempt, clean_text
 from cnroute.money import Bill, Cost, plain
 from cnroute.notices import (
     AttemptFinished,
@@ -148,8 +148,11 @@ def _call_finished(notice: CallFinished) -> Fields:
         "route": notice.route,
         "outcome": notice.outcome,
         "stream": notice.stream,
+        "started": None if notice.started is None else round(notice.started, 3),
         "seconds": round(notice.seconds, 6),
+        "first_content": None if notice.first_content is None else round(notice.first_content, 6),
         "attempts": len(notice.attempts),
+        "tried": "; ".join(map(_tried, notice.attempts)),
         "deployment": notice.deployment,
         "provider": notice.provider,
         "model": notice.model or model_of(notice.plan, notice.deployment),
@@ -164,6 +167,12 @@ def _call_finished(notice: CallFinished) -> Fields:
         "retry_after": error.retry_after if error else None,
         "metadata": notice.metadata,
     }
+
+
+def _tried(attempt: Attempt) -> str:
+    """An attempt in a few words: who was asked, how it ended, in how many seconds, and whether it was charged."""
+    outcome = "ok" if attempt.failure is None else attempt.failure.kind.value
+    return f"{attempt.deployment}: {outcome} {attempt.seconds:.6f} {attempt.billing}"
 
 
 def _prompt(notice: CallFinished) -> object:
@@ -328,9 +337,9 @@ EVENTS: tuple[Event, ...] = (
         name="call finished", logger="cnroute.call", level=INFO, of=CallFinished, make=_call_finished,
         says="A call ended, well or not: exactly one per call.",
         fields=(
-            "call_id", "route", "outcome", "stream", "seconds", "attempts", "deployment", "provider", "model",
-            "finish_reason", "request_id", *_USAGE, *_COST, "bill_confirmed", "bill_possible", "http_status", "vendor_code",
-            "detail", "retry_after", "metadata",
+            "call_id", "route", "outcome", "stream", "started", "seconds", "first_content", "attempts", "tried", "deployment",
+            "provider", "model", "finish_reason", "request_id", *_USAGE, *_COST, "bill_confirmed", "bill_possible",
+            "http_status", "vendor_code", "detail", "retry_after", "metadata",
         ),
         at_debug={"record": _record}, with_content={"prompt": _prompt, "text": _answer},
     ),
