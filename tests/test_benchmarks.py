@@ -59,7 +59,7 @@ def test_every_gate_has_its_script(harness: Any) -> None:
     assert set(harness.gates.BY_KEY) == set().union(*GATES_OF.values()) | OF_PEERS | {"chunk burst fast"}
 
 
-@pytest.mark.parametrize("name", [*MEASURING, "gates", "counts", "chaos", "peers/run", "peers/measure"])
+@pytest.mark.parametrize("name", [*MEASURING, "gates", "counts", "chaos", "simulate", "peers/run", "peers/measure"])
 def test_a_script_begins_with_its_question(name: str) -> None:
     """The first line of each is a question, or an order of one line."""
     first = (FOLDER / f"{name}.py").read_text("utf-8").splitlines()[0]
@@ -74,6 +74,12 @@ def test_scripts_run_in_processes_of_their_own(tmp_path: Path) -> None:
     rows = {row["what"]: row for row in json.loads(file.read_text("utf-8"))["rows"]}
     assert rows["core install: distributions besides itself"]["measured"] == "6"
     assert rows["one routed call, five providers, default logging"]["verdict"] == "not measured"
+
+
+def test_a_small_day_is_replayed() -> None:
+    """`simulate.py` plays its day and prints what it took."""
+    printed = output("simulate", "--calls", "100")
+    assert [row.split("|")[2].strip() for row in printed.splitlines()[3:]] == ["100", "200", "100"]
 
 
 def test_a_broken_gate_fails(harness: Any) -> None:

@@ -21,7 +21,7 @@ CONTRACT = frozenset(("hookspecs", "wire"))
 DECIDING = VALUES | CONTRACT
 BELOW = frozenset(["catalogue", "flow", "plugins", "providers", "routing", "stores", "transports"])
 ROUTERS = DECIDING | BELOW | frozenset(["aio", "arguments", "binding", "engine", "knowledge", "router", "scope"])
-EDGES = ROUTERS | frozenset(["cli", "config", "emulator", "explain", "observe", "testing"])
+EDGES = ROUTERS | frozenset(["cli", "config", "emulator", "explain", "observe", "simulate", "testing"])
 
 # Where the standard library meets the world: rooms that only decide stay away from it.
 WORLD = frozenset(
@@ -64,6 +64,7 @@ TABLE: dict[str, Room] = {
     "explain": Room(VALUES | {"observe"}, ATTRS),
     "observe": Room(EDGES, ATTRS | {"structlog"}),
     "cli": Room(EDGES, ATTRS | {"click", "rich", "dotenv"}),
+    "simulate": Room(EDGES, ATTRS),
     "testing": Room(EDGES, ATTRS | {"pytest", "hypothesis"}),
     # aside
     "emulator": Room(frozenset(("emulator", "http"))),

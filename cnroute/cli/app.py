@@ -20,6 +20,7 @@ COMMANDS: Mapping[str, tuple[str, str, str]] = {
     "chat": ("chat", "chat", "Ask a route, a deployment or a model, and print the answer as it arrives."),
     "plan": ("plan", "plan", "Show where a call would go, in which order and why; sends nothing."),
     "explain": ("explain", "explain", "Explain records of calls: what was tried, what failed, what it cost."),
+    "simulate": ("simulate", "simulate", "Replay a day's log under other policies, prices or outages: cost, success, latency."),
     "models": ("models", "models", "List every name that can be called."),
     "prices": ("prices", "prices", "List or check the prices that calls are reckoned with."),
     "config": ("config", "config", "Check or show a configuration file."),

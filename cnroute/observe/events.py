@@ -123,7 +123,7 @@ def _usage_fields(usage: Usage | None) -> Fields:
     known = usage or _NO_USAGE
     return {
         "input_tokens": known.input_tokens, "output_tokens": known.output_tokens, "total_tokens": known.total_tokens,
-        "cached_tokens": known.cached_tokens, "reasoning_tokens": known.reasoning_tokens,
+        "cached_tokens": known.cached_tokens, "reasoning_tokens": known.reasoning_tokens, "searches": known.searches,
     }
 
 
@@ -323,7 +323,7 @@ def _where(error: Exception) -> str | None:
     return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else None
 
 
-_USAGE = ("input_tokens", "output_tokens", "total_tokens", "cached_tokens", "reasoning_tokens")
+_USAGE = ("input_tokens", "output_tokens", "total_tokens", "cached_tokens", "reasoning_tokens", "searches")
 _COST = ("cost_low", "cost_high", "cost_currency", "cost_estimated")
 _ATTENTION = (
     "call_id", "route", "deployment", "provider", "model", "attempt", "outcome", "http_status", "vendor_code", "request_id",
