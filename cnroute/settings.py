@@ -53,7 +53,7 @@ class Timeouts:
     """Limits in seconds (reliability S1).
 
     `total`: the whole call; `attempt`: one attempt (None: a fair share of what remains); `connect`: DNS, all
-    addresses and TLS together; `write`: sending the request; `first_byte`: from the request written to the
+    addresses and TLS together; `write`: sending the request, of a file each piece; `first_byte`: from the request written to the
     status line (None: 30 for streams, 180 for plain calls); `first_token`: from the request written to the
     first content of a stream; `idle`: silence between received bytes; `pool`: waiting for a free place.
     """

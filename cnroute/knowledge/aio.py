@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Self, TypeVar
 
 from cnroute.aio import AsyncDriver, CalledTurn, run
-from cnroute.knowledge.core import MODEL, KnowledgeCore
+from cnroute.knowledge.core import MODEL, KnowledgeCore, Pages
 from cnroute.knowledge.effects import Begin, Step, Turn, Work
 from cnroute.knowledge.flows import Progress
 from cnroute.knowledge.operation import Flow
@@ -70,12 +70,9 @@ class AsyncKnowledgeClient(KnowledgeCore):
         """A base with its status and documents."""
         return await self._do(self._get(base_id, timeout))
 
-    async def list(self, *, page_size: int = 10, timeout: float | None = None) -> AsyncIterator[Base]:
+    def list(self, *, page_size: int = 10, timeout: float | None = None) -> AsyncIterator[Base]:
         """Every base of the account, page by page as they are asked for; `timeout` is for each page."""
-        pages = self._pages(page_size, timeout)
-        while (operation := pages.next_operation()) is not None:
-            for base in pages.take(await self._do(operation)):
-                yield base
+        return self._all(self._pages(page_size, timeout))
 
     async def wait(self, base_id: int | str, *, timeout: float | None = None) -> Base:
         """The base as soon as it is available; see `KnowledgeClient.wait`."""
@@ -121,6 +118,11 @@ class AsyncKnowledgeClient(KnowledgeCore):
             if closing is not None:
                 await closing
             self._threads.close()
+
+    async def _all(self, pages: Pages) -> AsyncIterator[Base]:
+        while (operation := pages.next_operation()) is not None:
+            for base in pages.take(await self._do(operation)):
+                yield base
 
     async def _do(self, flow: Flow[T]) -> T:
         scope = Scope()

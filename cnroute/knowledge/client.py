@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self, TypeVar
 
-from cnroute.knowledge.core import MODEL, KnowledgeCore
+from cnroute.knowledge.core import MODEL, KnowledgeCore, Pages
 from cnroute.knowledge.effects import Begin, Step, Turn, Work
 from cnroute.knowledge.flows import Progress
 from cnroute.knowledge.operation import Flow
@@ -82,9 +82,7 @@ class KnowledgeClient(KnowledgeCore):
 
     def list(self, *, page_size: int = 10, timeout: float | None = None) -> Iterator[Base]:
         """Every base of the account, page by page as they are asked for; `timeout` is for each page."""
-        pages = self._pages(page_size, timeout)
-        while (operation := pages.next_operation()) is not None:
-            yield from pages.take(self._do(operation))
+        return self._all(self._pages(page_size, timeout))
 
     def wait(self, base_id: int | str, *, timeout: float | None = None) -> Base:
         """The base as soon as it is available. Raises DeadlineExceededError when it still loads after `timeout` seconds."""
@@ -127,6 +125,10 @@ class KnowledgeClient(KnowledgeCore):
         """Cancel running operations, refuse new ones, close every connection."""
         if self._engine.close():
             self._engine.transport.close()
+
+    def _all(self, pages: Pages) -> Iterator[Base]:
+        while (operation := pages.next_operation()) is not None:
+            yield from pages.take(self._do(operation))
 
     def _do(self, flow: Flow[T]) -> T:
         scope = Scope()

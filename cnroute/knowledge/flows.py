@@ -8,6 +8,7 @@ Rules of this file
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -196,7 +197,7 @@ class Flows:
                 note(run, None, HttpResponse(head.status, head.headers), begun, wall, deadline)
                 return
             note(run, failure, None, begun, wall, deadline)
-            pause = pause_before_next(run, wire.CONTENT, failure, deadline)
+            pause = pause_before_next(run, wire.CONTENT, failure, request, deadline)
             if pause is None:
                 raise error_for(failure)
             yield Sleep(pause, deadline)
@@ -407,6 +408,12 @@ def _advise(run: Operation, endpoint: wire.Endpoint, error: CallError) -> None:
         run.advice = endpoint.advice
 
 
+def _take(data: bytes, sink: Sink, about: File, progress: Progress | None) -> None:
+    sink.write(data)
+    if progress is not None:
+        progress(sink.size, sink.size if about.bytes is None else max(about.bytes, sink.size))
+
+
 def _receive(run: Operation, head: Any, about: File, sink: Sink, progress: Progress | None) -> Flow[None]:
     """The content of a file, all of it. Raises AttemptFailed for an error in its place."""
     yield Work(sink.begin)
@@ -421,9 +428,7 @@ def _receive(run: Operation, head: Any, about: File, sink: Sink, progress: Progr
             if len(first) >= _SMALL:
                 break
             continue
-        yield Work(lambda data=data: sink.write(data))  # type: ignore[misc]
-        if progress is not None:
-            progress(sink.size, sink.size if about.bytes is None else max(about.bytes, sink.size))
+        yield Work(functools.partial(_take, data, sink, about, progress))
     if head.status < 300 and sink.size == about.bytes:
         return
     # Not what was announced: an error of the vendor, which comes as JSON in place of the content, or a cut one.

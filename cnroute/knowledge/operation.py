@@ -20,7 +20,7 @@ from cnroute.failures import Attempt, Failure, FailureKind, clean_text
 from cnroute.flow.answer import AttemptFailed, clean_id, completed, refusal_in
 from cnroute.flow.effects import Send, Sleep
 from cnroute.flow.running import Audience
-from cnroute.http import HttpRequest, HttpResponse, header_request_id
+from cnroute.http import FileBody, HttpRequest, HttpResponse, header_request_id
 from cnroute.knowledge.advice import advice_for
 from cnroute.knowledge.effects import Begin, Step
 from cnroute.knowledge.wire import Endpoint
@@ -182,7 +182,7 @@ def ask(
             note(operation, None, response, begun, wall, deadline)
             return answer
         note(operation, failure, response, begun, wall, deadline)
-        pause = pause_before_next(operation, endpoint, failure, deadline)
+        pause = pause_before_next(operation, endpoint, failure, request, deadline)
         if pause is None:
             raise error_for(failure)
         yield Sleep(pause, deadline)
@@ -242,10 +242,14 @@ def _request_id(response: HttpResponse | None) -> str | None:
     return None if response is None else header_request_id(response.headers)
 
 
-def pause_before_next(operation: Operation, endpoint: Endpoint, failure: Failure, deadline: Deadline) -> float | None:
+def pause_before_next(
+    operation: Operation, endpoint: Endpoint, failure: Failure, request: HttpRequest, deadline: Deadline
+) -> float | None:
     """Seconds to wait before the request is sent again; None: it is not."""
     busy = failure.vendor_code in BUSY
-    if not busy and not (_may_repeat(endpoint, failure, deadline) and _tried(operation) < operation.retries.max_attempts):
+    if not busy and _tried(operation) >= operation.retries.max_attempts:
+        return None
+    if not busy and not _may_repeat(endpoint, failure, request, deadline):
         return None
     pause = _busy_pause(operation) if busy else _back_off(operation, failure)
     return pause if pause + _LEAST <= deadline.at - operation.clock.monotonic() else None
@@ -261,12 +265,14 @@ def _tried(operation: Operation) -> int:
     return tried
 
 
-def _may_repeat(endpoint: Endpoint, failure: Failure, deadline: Deadline) -> bool:
+def _may_repeat(endpoint: Endpoint, failure: Failure, request: HttpRequest, deadline: Deadline) -> bool:
     """Whether sending it again can help, and cannot do the same thing twice."""
     if not failure.retryable or failure.kind in (K.DEADLINE_EXCEEDED, K.TLS_VERIFY):
         return False
-    # A request that was not written to its end cannot have been acted upon.
-    return endpoint.repeatable or failure.billing == "none" or deadline.written is None
+    # A request that was not written to its end cannot have been acted upon. Two ask: not every transport tells when it has.
+    body: object = request.body
+    written = deadline.written is not None or (isinstance(body, FileBody) and not body.again())
+    return endpoint.repeatable or failure.billing == "none" or not written
 
 
 def _busy_pause(operation: Operation) -> float:

@@ -6,6 +6,7 @@ waits: whoever is not first is called when its turn comes, from the thread of th
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -32,11 +33,17 @@ class Turns:
     """The queues of all bases that somebody is changing."""
 
     def __init__(self) -> None:
+        self._begin()
+
+    def _begin(self) -> None:
+        self._pid = os.getpid()
         self._lock = threading.Lock()
         self._queues: dict[int, deque[Ticket]] = {}
 
     def ask(self, key: int, wake: Callable[[], object]) -> Ticket:
         """A ticket for the base `key`; if it is not ready, `wake` is called once it is."""
+        if self._pid != os.getpid():
+            self._begin()  # forked: the queues, and whoever holds the lock, are the parent's
         with self._lock:
             queue = self._queues.setdefault(key, deque())
             ticket = Ticket(self, queue, wake)

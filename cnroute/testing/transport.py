@@ -117,7 +117,9 @@ class _Bound:
         return FakeStream(self._transport, sent, status, headers, list(self._transport.pieces(body)))
 
     def _next(self, step: str, request: HttpRequest, deadline: Deadline, stream: bool) -> tuple[SentRequest, Any]:
-        sent = SentRequest(request.method, request.url, request.headers, request.body, stream, self._deployment, deadline)
+        body: Any = request.body
+        whole = body if isinstance(body, bytes) else b"".join(body.chunks())  # an upload comes in pieces
+        sent = SentRequest(request.method, request.url, request.headers, whole, stream, self._deployment, deadline)
         self._transport.step(step, sent)
         deadline.written = deadline.now()
         answer = self._transport.answer(sent)

@@ -40,7 +40,7 @@ class Async:
         method = getattr(self.client, name)
 
         async def listed(**arguments: Any) -> list[Any]:
-            return [base async for base in method(**arguments)]
+            return [base async for base in method(**arguments)]  # not awaited: arguments are checked at once
 
         chosen = listed if name == "list" else method
         return lambda *values, **arguments: asyncio.run(_awaited(chosen(*values, **arguments)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import io
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ import pytest
 import cnroute
 from cnroute import codec
 from cnroute.knowledge.uploads import MAX_BYTES, safe_name
-from tests.knowledge.conftest import Make
+from cnroute.testing import FakeTransport
+from tests.knowledge.conftest import QUICK, Make
 from tests.knowledge.vendor import FIRST, GROUP, KEY, Vendor, saying
 
 LARGEST = 2**63 - 1
@@ -291,3 +293,56 @@ def test_a_client_needs_an_account(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MINIMAX_GROUP_ID", GROUP)
     with cnroute.KnowledgeClient.from_env() as client:
         assert client.deployment.base_url == "https://api.minimaxi.com/v1"
+
+
+def test_a_list_checks_its_arguments_at_once(vendor: Vendor) -> None:
+    """Not when somebody begins to iterate; both clients."""
+    for kind in (cnroute.KnowledgeClient, cnroute.AsyncKnowledgeClient):
+        client = kind(KEY, GROUP, base_url=vendor.base_url)
+        for arguments in ({"page_size": 0}, {"timeout": -1}):
+            with pytest.raises(cnroute.BadRequestError):
+                client.list(**arguments)
+        assert client._engine.close()
+        client._engine.transport.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
+def test_a_forked_client_has_queues_of_its_own(vendor: Vendor) -> None:
+    """The child waits for no operation of its parent."""
+    with cnroute.KnowledgeClient(KEY, GROUP, base_url=vendor.base_url, **QUICK) as kb:
+        base = kb.create("faq")
+        ticket = kb._flows.turns.ask(base.id, lambda: None)
+        child = os.fork()
+        if not child:
+            try:
+                kb.add_document(base.id, 7, timeout=3)
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+        ticket.end()
+    assert vendor.bases[base.id]["docs"] == [{"file_id": 7}]
+
+
+def test_a_fake_transport_serves_a_client() -> None:
+    """Programs test their uploads without a server, and see the whole form."""
+    good = {"base_resp": {"status_code": 0}}
+    transport = FakeTransport([{"file": {"file_id": IDS[0], "bytes": 4}, **good}, {"files": [], **good}])
+    with cnroute.KnowledgeClient(KEY, GROUP, transport=transport) as kb:
+        assert kb.upload(b"text", name="a.txt").id == IDS[0]
+        assert kb.list_files() == ()
+    form, _ = transport.requests
+    assert b'filename="a.txt"' in form.body and b"\r\n\r\ntext\r\n--" in form.body
+    assert form.url == f"https://api.minimaxi.com/v1/files/upload?GroupId={GROUP}"
+
+
+def test_a_progress_function_that_raises_ends_a_download(kb: Any, vendor: Vendor, tmp_path: Path) -> None:
+    """Nothing is left of the target."""
+
+    def progress(got: int, size: int) -> None:
+        raise KeyError("the host's own")
+
+    file = kb.upload(b"x" * 100, name="a.txt")
+    with pytest.raises(KeyError):
+        kb.download(file.id, tmp_path / "a", progress=progress)
+    assert list(tmp_path.iterdir()) == []

@@ -23,6 +23,22 @@ def router() -> cnroute.Router:
     )
 
 
+def build(path: str) -> int:
+    with cnroute.KnowledgeClient("sk", "1700000000000000000") as kb:
+        file = kb.upload(path, progress=lambda sent, size: print(f"{sent} of {size}"))
+        base = kb.wait(kb.create("faq", file.id, chunk_size=500).id, timeout=60)
+        assert_type([each.documents for each in kb.list(page_size=5)], list[tuple[cnroute.Document, ...]])
+        assert_type(kb.list_files(), tuple[cnroute.File, ...])
+        return base.id
+
+
+async def build_asynchronously(path: str) -> None:
+    async with cnroute.AsyncKnowledgeClient(deployment=cnroute.Deployment("kb", "minimax-pro", "m", api_key="sk")) as kb:
+        file = await kb.upload(path)
+        assert_type(await kb.create("faq", file.id), cnroute.Base)
+        assert_type([each async for each in kb.list()], list[cnroute.Base])
+
+
 def ask(question: str) -> str:
     with router() as made:
         reply = made.chat(question, model="chat", timeout=20, max_tokens=64, metadata={"tenant": "a"})
