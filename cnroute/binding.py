@@ -30,6 +30,7 @@ from cnroute.routing.health import Health
 from cnroute.routing.plan import Clocked, Course, Excluded, Group, Place
 from cnroute.routing.policies import POLICIES, Policy, weights_of
 from cnroute.routing.prices import PriceBook, Row, by_model, checked_rows, next_change, of_today
+from cnroute.routing.tokens import Ratio
 from cnroute.settings import Breaker, Limits, Retries, Timeouts, nearest
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ class Binding:
         self._rates = self._exchange_rates()
         self.rows: tuple[Row, ...] = self._try("prices", self._own_rows) or ()
         self._book = PriceBook(by_model(self.rows), by_model(self.host.prices()))
+        self.ratios: dict[tuple[str, str], Ratio] = before.ratios if before else {}
         self._currencies: dict[str, frozenset[str]] = {}
         self._left_out: dict[str, Excluded] = {}
         self.prices_until: float | None = None
@@ -262,6 +264,7 @@ class Binding:
             kept.transport if kept else bind(ready) if bind is not None else self.transport,
             kept.health if kept else Health(ready.limits, breaker, self.clock, self.random),
             info, Clocked.of(limits), self._rates.get(ready.price.currency) if ready.price else Decimal(1), self.currency,
+            self.ratios.setdefault((ready.provider, ready.model), Ratio()),
         )
 
     def _unchanged(self, ready: Deployment) -> Place | None:

@@ -160,6 +160,7 @@ class Engine:
         return {
             name: {
                 "provider": place.deployment.provider, "model": place.deployment.model, **place.health.report(),
+                "token_ratio": round(place.ratio.value, 4),
                 "budgets": [] if guard is None else guard.report(name),
             }
             for name, place in self.binding.places.items()

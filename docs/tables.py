@@ -192,6 +192,19 @@ def machine() -> str:
     return f"{recorded()['machine']}.\n"
 
 
+def tokens() -> str:
+    """How far the estimate is from a vocabulary, by kind of text (benchmarks/tokens.py)."""
+    kinds = json.loads((PAGES.parent / "benchmarks" / "tokens.json").read_text("utf-8"))["rows"]
+    return table(
+        "text | passages, tokens | estimate / count | mean error, largest | after a model's own counts",
+        (
+            (kind, f"{row['texts']}, {row['tokens']}", f"{row['ratio']:.2f}", f"{row['error']} %, {row['largest']} %",
+             f"{row['corrected']} %, {row['largest_corrected']} %")
+            for kind, row in kinds.items()
+        ),
+    )  # fmt: skip
+
+
 def gates() -> str:
     """The rows of the gates with what was measured."""
 
@@ -311,6 +324,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "hooks": hooks,
     "wire": wire_helpers,
     "machine": machine,
+    "tokens": tokens,
     "gates": gates,
     "figures": figures,
     "peers": peers,

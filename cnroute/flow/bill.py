@@ -67,7 +67,7 @@ def _estimated(place: Place, request: ChatRequest, completion: ChatCompletion | 
     price = place.deployment.price
     if price is None:
         return None
-    given = tokens.input_tokens(request)
+    given = place.ratio.of(tokens.input_tokens(request))
     if completion is None:
         top = price.of(2 * given, request.max_tokens or 0)
         return None if top is None else Cost(ZERO, top.high, price.currency, estimated=True)

@@ -182,8 +182,7 @@ def _answered(
     if lease.hold is not None:
         settle(call, step, lease.hold, completion.usage, attempt_cost(step.place, _request(step), completion.usage, completion))
     lease.end(Outcome(seconds=seconds, first_content=run.first_content_seconds(started)))
-    if completion.usage is not None and completion.usage.output_tokens is not None:
-        step.place.health.made(completion.usage.output_tokens)
+    _learn(call, step, completion)
     cost = attempt_cost(step.place, _request(step), completion.usage, completion)
     step.place.health.paid(cost)
     deployment, request_id = step.place.deployment, clean_id(completion.request_id, step.place)
@@ -200,6 +199,17 @@ def _answered(
         attempts=tuple(call.attempts), plan=call.walk.plan,
         metadata=call.request.metadata, seconds=call.clock.monotonic() - call.started,
     )
+
+
+def _learn(call: Call, step: Step, completion: ChatCompletion) -> None:
+    """How long answers are, and how the model counts; text that the vendor looked up itself says nothing of that."""
+    usage = completion.usage
+    if usage is None:
+        return
+    if usage.output_tokens is not None:
+        step.place.health.made(usage.output_tokens)
+    if usage.input_tokens is not None and not completion.sources and not call.request.web_search:
+        step.place.ratio.learn(call.walk.input_tokens, usage.input_tokens)
 
 
 def _failed(

@@ -14,6 +14,7 @@ from cnroute.money import Cost
 from cnroute.routing.fallback import Rule
 from cnroute.routing.health import Health
 from cnroute.routing.policies import Policy
+from cnroute.routing.tokens import Ratio
 from cnroute.settings import Retries, Timeouts
 
 if TYPE_CHECKING:
@@ -119,6 +120,8 @@ class Place:
     """What one unit of the price's currency is in the router's; None: no rate is known."""
     currency: str = "CNY"
     """The router's currency."""
+    ratio: Ratio = attrs.field(factory=Ratio)
+    """What the model's own counts have taught of the estimate; deployments of one model share it."""
     sent_before: HttpRequest = attrs.field(factory=lambda: HttpRequest("", ""), init=False, repr=False)
     """The head of the last request to this place that was found good."""
     rate_about: float = attrs.field(init=False)

@@ -199,7 +199,9 @@ class _Making:
         return self._seen[name]
 
     def _made(self, place: Place) -> Step | None:
-        count = self.count if place.hooks.count_tokens is None else _counted(place, self.request, self.count)
+        count: int | str = place.ratio.of(self.count)
+        if place.hooks.count_tokens is not None:
+            count = _counted(place, self.request, place.ratio.of(self.count))
         if isinstance(count, str):
             culprit = {"plugin": place.hooks.name, "hook": "count_tokens"}
             self._out.append(excluded(place, FailureKind.PLUGIN_ERROR.value, count, culprit))
