@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -75,3 +76,16 @@ def standard_input() -> str:
         return sys.stdin.buffer.read().decode("utf-8-sig")
     except UnicodeDecodeError:
         raise click.UsageError("standard input is not UTF-8") from None
+
+
+def text_of(file: str) -> str:
+    """The text of a file, or of standard input (`-`)."""
+    if file == "-":
+        return standard_input()
+    try:
+        return Path(file).read_text("utf-8-sig")
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+    except UnicodeDecodeError:
+        reason = "it is not UTF-8"
+    raise click.UsageError(f"{file} cannot be read: {reason}")

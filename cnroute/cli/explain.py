@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import click
 
-from cnroute.cli.calling import lang_option, standard_input
+from cnroute.cli.calling import lang_option, text_of
 from cnroute.cli.failing import CALL_FAILED
 from cnroute.cli.output import print_json, with_output_options
 
@@ -28,7 +27,7 @@ def explain(file: str, lang: str, as_json: bool, no_color: bool) -> None:
     from cnroute.explain import find_record
 
     found = wrong = 0
-    for place, value in _values(_text_of(file)):
+    for place, value in _values(text_of(file)):
         record = find_record(value)
         if record is None:
             continue
@@ -48,18 +47,6 @@ def explain(file: str, lang: str, as_json: bool, no_color: bool) -> None:
     if wrong:
         sys.stdout.flush()
         click.get_current_context().exit(CALL_FAILED)
-
-
-def _text_of(file: str) -> str:
-    if file == "-":
-        return standard_input()
-    try:
-        return Path(file).read_text("utf-8-sig")
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-    except UnicodeDecodeError:
-        reason = "it is not UTF-8"
-    raise click.UsageError(f"{file} cannot be read: {reason}")
 
 
 def _values(text: str) -> Iterator[tuple[str, Any]]:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import click
 
-from cnroute.cli.calling import config_option, standard_input
+from cnroute.cli.calling import config_option, text_of
 from cnroute.cli.output import console, print_json, print_table, with_output_options
 
 _EXPLAINED = ("arguments", "one process")
@@ -40,7 +39,7 @@ def simulate(log: str, policies: tuple[str, ...], config: str | None, prices: st
 
     given = config or os.environ.get(CONFIG) or None
     try:
-        day = read_log(_text_of(log), "standard input" if log == "-" else log)
+        day = read_log(text_of(log), "standard input" if log == "-" else log)
         report = played(
             day, config=given, policies=policies, prices=prices, outages=outages, seed=seed, plugins=plugin_host()
         )
@@ -54,18 +53,6 @@ def simulate(log: str, policies: tuple[str, ...], config: str | None, prices: st
     print_table(["", *(result["name"] for result in results)], rows(results), out)
     for entry in report["assumptions"]:
         out.print(f"- {_sentence(entry)}")
-
-
-def _text_of(file: str) -> str:
-    if file == "-":
-        return standard_input()
-    try:
-        return Path(file).read_text("utf-8-sig")
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-    except UnicodeDecodeError:
-        reason = "it is not UTF-8"
-    raise click.UsageError(f"{file} cannot be read: {reason}")
 
 
 _MOST = 20

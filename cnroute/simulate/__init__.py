@@ -14,6 +14,7 @@ import random
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from cnroute.binding import suggest
 from cnroute.errors import CallError, ModelNotFoundError, Problem
 from cnroute.notices import CallFinished
 from cnroute.plugins import PluginHost
@@ -44,6 +45,8 @@ def simulate(
     """
     host, planned = plugins or PluginHost(), tuple(map(outage, outages))
     history, columns = History(day, seed), variants(day, config, policies, prices, host)
+    places = {deployment.name for variant in columns for deployment in variant.arguments["deployments"]}
+    _check_outages(planned, places)
     played = [_Run(day, history, variant, planned, seed, host) for variant in columns]
     tallies = [recorded(day), *(run.tally for run in played)]
     return {
@@ -56,7 +59,7 @@ def simulate(
         "prices": None if prices is None else os.fspath(prices) if not isinstance(prices, Mapping) else "given",
         "outages": as_data(planned),
         "results": [tally.report() for tally in tallies],
-        "assumptions": assumptions(day, history, config is not None, {name for run in played for name in run.places}, tallies),
+        "assumptions": assumptions(day, history, config is not None, places, tallies),
     }
 
 
@@ -81,11 +84,7 @@ class _Run:
         clock = VirtualClock(day.calls[0].at or 0.0)
         stage = Stage(clock, history, self._fate, self._told)
         engine = make_engine(variant, host, stage, clock, random.Random(seed))
-        self.places = tuple(engine.binding.places)
         _check_names(engine, day, variant)
-        for each in outages:
-            if each.deployment not in engine.binding.places:
-                raise LogError([Problem("outage", f"there is no deployment {each.deployment!r:.60} in {variant.name}")])
         stage.run(engine, day.calls, variant.names)
         engine.close()
 
@@ -96,6 +95,13 @@ class _Run:
     def _told(self, play: Play, notice: CallFinished) -> None:
         self.tally.finished(notice)
         self.tally.origins.update(play.origins)
+
+
+def _check_outages(outages: Iterable[Outage], places: set[str]) -> None:
+    for each in outages:
+        if each.deployment not in places:
+            near = suggest(each.deployment, places)
+            raise LogError([Problem("outage", f"there is no deployment {each.deployment!r:.60}{near}")])
 
 
 def _check_names(engine: Any, day: Day, variant: Variant) -> None:

@@ -187,6 +187,20 @@ def test_without_a_configuration_the_log_tells_who_there_is(weighted: str) -> No
     assert "no configuration" in [entry["id"] for entry in report["assumptions"]]
 
 
+def test_policies_over_nested_routes(weighted: str) -> None:
+    """A policy's name orders all deployments below a route; `weighted` keeps weights where there are some."""
+    text = "\n".join(weighted.splitlines()[:120])
+    structure = days.config("ordered")
+    structure = {**structure, "routes": {"chat": ["b", "more"], "more": {"policy": "cheapest", "targets": ["a", "c"]}}}
+    columns = played(text, structure, "fastest", "weighted", "ordered")
+    assert columns["unchanged"]["deployments"]["b"]["asked"] >= 120
+    assert columns["ordered"]["deployments"]["b"]["asked"] >= 120
+    assert all(30 < columns["weighted"]["deployments"][name]["asked"] < 60 for name in "abc")
+    assert columns["fastest"]["deployments"]["c"]["asked"] > 80
+    kept = {**structure, "routes": {"chat": {"policy": "weighted", "targets": {"a": 0, "b": 1, "c": 0}}}}
+    assert played(text, kept, "weighted")["weighted"]["deployments"]["b"]["asked"] >= 120
+
+
 def test_a_new_deployment_is_named() -> None:
     """One without history answers like all others together, and the report names it."""
     structure = days.config("ordered")
