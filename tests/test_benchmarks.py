@@ -79,7 +79,7 @@ def test_scripts_run_in_processes_of_their_own(tmp_path: Path) -> None:
 def test_a_small_day_is_replayed() -> None:
     """`simulate.py` plays its day and prints what it took."""
     printed = output("simulate", "--calls", "100")
-    assert [row.split("|")[2].strip() for row in printed.splitlines()[3:]] == ["100", "200", "100"]
+    assert [row.split("|")[2].strip() for row in printed.splitlines()[3:]] == ["100", "100", "200", "10000"]
 
 
 def test_a_broken_gate_fails(harness: Any) -> None:
