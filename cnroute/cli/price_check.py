@@ -7,12 +7,12 @@ of the file, and is found when it is read.
 from __future__ import annotations
 
 import datetime
-import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
 
 import attrs
 
+from cnroute.config.values import did_you_mean
 from cnroute.money import Price, plain
 
 # The active codes of ISO 4217 for money that is spent; three capital letters alone do not make a currency.
@@ -68,12 +68,12 @@ def complaints(rows: Iterable[tuple[str, str, str, Price]], around: Surroundings
 def _unknown_provider(provider: str, model: str, price: Price, around: Surroundings) -> str | None:
     if around.models is None or provider in around.models:
         return None
-    return f"there is no provider {provider!r:.60} here{_near(provider, around.models)}"
+    return f"there is no provider {provider!r:.60} here{did_you_mean(provider, around.models)}"
 
 
 def _unknown_model(provider: str, model: str, price: Price, around: Surroundings) -> str | None:
     known = (around.models or {}).get(provider)
-    near = _near(model, known) if known and model not in known else ""
+    near = did_you_mean(model, known) if known and model not in known else ""
     return f"{model!r:.60} is no model that is known{near}" if near else None
 
 
@@ -148,11 +148,6 @@ def _cached(provider: str, model: str, price: Price, around: Surroundings) -> st
 def _rates(price: Price) -> Iterator[Decimal]:
     for _, _, tier in price.bands():
         yield from (rate for rate in (tier.input, tier.output, tier.cached, tier.reasoning) if rate is not None)
-
-
-def _near(word: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(word, list(known), 3, 0.6)
-    return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
 RULES: Mapping[str, Rule] = {
