@@ -55,7 +55,7 @@ class PluginProblem:
 
     def __str__(self) -> str:
         origin = f" ({self.distribution})" if self.distribution else ""
-        return f"{self.plugin}{origin}: {self.reason}"
+        return clean_text(f"{self.plugin}{origin}: {self.reason}", 2000)
 
 
 @attrs.frozen
@@ -196,7 +196,7 @@ class PluginHost:
     # -- loading ---------------------------------------------------------------------------------------
 
     def _load_entry_points(self) -> None:
-        points = sorted(metadata.entry_points(group=hookspecs.PROJECT), key=lambda point: point.name)
+        points = sorted(self._entry_points(), key=lambda point: point.name)
         names = [point.name for point in points]
         self._miss(names)
         for point in points:
@@ -209,6 +209,24 @@ class PluginHost:
             else:
                 self._load_one(point, origin)
 
+    def _entry_points(self) -> Iterable[metadata.EntryPoint]:
+        """All of our group. One distribution whose file cannot be read would hide those of all others."""
+        points, error = _asked(lambda: metadata.entry_points(group=hookspecs.PROJECT))
+        return points if error is None else self._readable()
+
+    def _readable(self) -> Iterator[metadata.EntryPoint]:
+        seen: set[str] = set()
+        for dist in metadata.distributions():
+            name, _ = _asked(lambda dist=dist: str(dist.name))  # type: ignore[misc]
+            if name in seen:
+                continue
+            seen.add(name)
+            points, error = _asked(lambda dist=dist: dist.entry_points.select(group=hookspecs.PROJECT))  # type: ignore[misc]
+            if error is not None:
+                reason = f"its entry points cannot be read: that {how_raised(error)}"
+                self.problems.append(PluginProblem(name, _origin_of(dist), reason))
+            yield from points or ()
+
     def _miss(self, names: list[str]) -> None:
         """A strict list that names what is not installed is a mistake that nobody would notice."""
         for name in sorted((self._load or frozenset()).difference(names, BUILT_IN)):
@@ -218,35 +236,38 @@ class PluginHost:
         if point.name in BUILT_IN:
             self._quarantine(point.name, origin, "the name belongs to a built-in provider")
             return
-        try:
-            plugin = point.load()
-        except (Exception, SystemExit) as error:  # noqa: BLE001 (a plugin's code)
+        plugin, error = _asked(point.load)
+        if error is not None:
             self._quarantine(point.name, origin, f"import failed: it {how_raised(error)}: {clean_text(error)}")
             return
         self._add(plugin, point.name, origin)
 
     def _add(self, plugin: Any, name: str, origin: str | None) -> None:
-        reason = self._refusal(plugin, name)
-        if reason is None:
-            reason = self._registered(plugin, name)
+        found, error = _asked(lambda: self._look_at(plugin, name))
+        if error is not None:
+            found = f"looking at it {how_raised(error)}: {clean_text(error)}", (), False
+        reason, hooks, provides = found
         if reason is not None:
+            known = self._states.get(name)
+            if self._manager.get_plugin(name) is plugin and (known is None or known.state == "quarantined"):
+                self._manager.unregister(name=name)
             self._quarantine(name, origin, reason)
             return
-        if _is_provider(plugin) and (reason := self._misnamed(plugin, name)) is not None:
-            self._manager.unregister(name=name)
-            self._quarantine(name, origin, reason)
-            return
-        hooks = tuple(hook for hook, _, _ in _implementations(plugin))
         self._states[name] = PluginState(name, "loaded" if origin else "registered", origin, hooks)
-        if _is_provider(plugin):
+        if provides:
             self._providers[name] = plugin
+
+    def _look_at(self, plugin: Any, name: str) -> tuple[str | None, tuple[str, ...], bool]:
+        """Register it with pluggy: what is wrong with it, else its hooks, and whether it is a provider."""
+        reason = self._refusal(plugin, name) or self._registered(plugin, name)
+        if reason is not None:
+            return reason, (), False
+        hooks, provides = tuple(hook for hook, _, _ in _implementations(plugin)), _is_provider(plugin)
+        return self._misnamed(plugin, name) if provides else None, hooks, provides
 
     def _misnamed(self, plugin: Any, name: str) -> str | None:
         """What is wrong with the name that a provider gives itself; other lies are told when it is bound."""
-        try:
-            info = plugin.describe_provider()
-        except Exception:  # noqa: BLE001 (a plugin's code; binding reports it by name)
-            return None
+        info, _ = _asked(plugin.describe_provider)  # one that raises is reported by binding it
         given = info.name if isinstance(info, ProviderInfo) else name
         return None if given == name else f"it is registered as {name}, but describe_provider calls it {given!r:.60}"
 
@@ -263,6 +284,8 @@ class PluginHost:
         """Why this plugin cannot be registered, or None. pluggy itself would notice most of this too late."""
         if name in self._block:
             return "the plugin is blocked"
+        if name == _DEFAULTS:
+            return "the name is cnroute's own"
         taken = self._states.get(name)
         if taken is not None and taken.state != "quarantined":
             return f"the name is taken by a {taken.state} plugin"
@@ -327,11 +350,10 @@ class PluginHost:
         return f"there is no provider {clean_text(name, 60)!r}; known are {', '.join(self.providers())}"
 
     def _describe(self, name: str, describe: Callable[[], Any] | None) -> ProviderInfo:
-        try:
-            info = describe() if describe else None
-        except Exception as error:  # noqa: BLE001 (a plugin's code)
+        info, error = _asked(describe) if describe else (None, None)
+        if error is not None:
             culprit, reason = Culprit(name, "describe_provider", self._origin(name)), f"{how_raised(error)}: {clean_text(error)}"
-            raise ConfigurationError(f"{culprit} {reason}", "provider") from None
+            raise ConfigurationError(f"{culprit} {reason}", "provider")
         lie = _untrue(name, info)
         if lie:
             raise ConfigurationError(f"{Culprit(name, 'describe_provider', self._origin(name))} {lie}", "provider")
@@ -445,6 +467,8 @@ def _signature_problem(hook: str, function: Callable[..., Any], options: Mapping
     for name, parameter in inspect.signature(function).parameters.items():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             return f"{hook} takes *{name}; name the arguments: {', '.join(_SPECS[hook])}"
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            return f"{hook} takes {name} by keyword only; pluggy would not pass the argument"
         if parameter.default is not parameter.empty:
             return f"{hook} has a default for its argument {name}; pluggy would not pass the argument"
         if name not in _SPECS[hook]:
@@ -493,18 +517,32 @@ def _missing_hooks(plugin: Any) -> str | None:
 
 
 def _name_of(plugin: Any) -> str:
-    describe = getattr(plugin, "describe_provider", None)
-    if describe is not None and not inspect.isclass(plugin):
-        try:
-            info = describe()
-        except Exception:  # noqa: BLE001 (a plugin's code; binding reports it by name)
-            info = None
-        if isinstance(info, ProviderInfo):
+    if not inspect.isclass(plugin):
+        describe, _ = _asked(lambda: plugin.describe_provider)
+        info = _asked(describe)[0] if describe is not None else None
+        if isinstance(info, ProviderInfo) and isinstance(info.name, str):
             return info.name
-    name = getattr(plugin, "__name__", None) or type(plugin).__name__
-    return str(name).rsplit(".", 1)[-1]
+    name, _ = _asked(lambda: str(plugin.__name__))
+    return str(name or type(plugin).__name__).rsplit(".", 1)[-1]
+
+
+def _asked(ask: Callable[[], Any]) -> tuple[Any, BaseException | None]:
+    """What a plugin's code gives while it is loaded, or what it raised.
+
+    That sys.exit() was called, or an extension panicked, ends no host: here only what the user does (Ctrl-C) does.
+    """
+    try:
+        return ask(), None
+    except (KeyboardInterrupt, MemoryError):
+        raise
+    except BaseException as error:  # noqa: BLE001 (a plugin's code)
+        return None, error
 
 
 def _distribution(point: metadata.EntryPoint) -> str | None:
-    dist = point.dist
-    return f"{dist.name} {dist.version}" if dist is not None else None
+    return _origin_of(point.dist) if point.dist is not None else None
+
+
+def _origin_of(dist: metadata.Distribution) -> str | None:
+    origin: str | None = _asked(lambda: f"{dist.name} {dist.version}")[0]
+    return origin

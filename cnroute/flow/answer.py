@@ -21,7 +21,7 @@ import attrs
 
 from cnroute.chat import ChatCompletion, ChatRequest, Source, ToolCall, Usage
 from cnroute.errors import CallError, ConfigurationError
-from cnroute.events import FINISH_REASONS
+from cnroute.events import FINISH_REASONS, StreamState
 from cnroute.failures import Culprit, Failure, FailureKind, blamed, clean_text, how_raised
 from cnroute.http import HttpResponse, header_request_id, positive_seconds
 from cnroute.routing.plan import Place
@@ -89,9 +89,20 @@ def _lie(made: ChatCompletion) -> str | None:
     for call in made.tool_calls:
         if call.__class__ is not ToolCall:
             return "tool_calls hold something else than ToolCall"
+    names = lie_about_names(made)
+    if names is not None:
+        return names
     for source in made.sources:
         if source.__class__ is not Source:
             return "sources hold something else than Source"
+    return None
+
+
+def lie_about_names(told: ChatCompletion | StreamState) -> str | None:
+    """What is wrong with the names that an answer, or a stream's state, has for itself: vendors send numbers, too."""
+    for value, name in ((told.id, "id"), (told.request_id, "request_id"), (told.model, "model")):
+        if value is not None and not isinstance(value, str):
+            return f"{name} is no str"
     return None
 
 

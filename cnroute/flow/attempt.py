@@ -165,6 +165,7 @@ def _hurry(run: Run, seconds: float) -> None:
 
 def _end(reading: Reading, head: Any) -> ChatCompletion:
     reading.close_with(reading.usage)
+    reading.check_state()
     completion = completion_of(reading.given, reading.state, reading.usage, reading.finish)
     return completion if completion.request_id else attrs.evolve(completion, request_id=header_request_id(head.headers))
 

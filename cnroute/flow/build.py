@@ -102,11 +102,11 @@ def _problem(place: Place, made: HttpRequest) -> str | None:
     """What is wrong with the request; what was found good for the request before is not looked at again."""
     good = place.sent_before
     same = made.__class__ is HttpRequest and made.url == good.url and made.method == good.method and made.headers == good.headers
-    if same and made.adjusted.__class__ is dict and made.body.__class__ is bytes:
+    if same and made.adjusted == good.adjusted and made.adjusted.__class__ is dict and made.body.__class__ is bytes:
         return None
     problem = _found_problem(place, made)
     if problem is None:
-        place.sent_before = HttpRequest(made.method, made.url, dict(made.headers))
+        place.sent_before = HttpRequest(made.method, made.url, dict(made.headers), adjusted=dict(made.adjusted))
     return problem
 
 
@@ -116,6 +116,8 @@ def _found_problem(place: Place, made: HttpRequest) -> str | None:
     for mapping in (made.headers, made.adjusted):
         if mapping.__class__ is not dict and not isinstance(mapping, Mapping):
             return "returned headers, or adjusted, that are no mapping"
+    if not all(isinstance(each, str) for pair in made.adjusted.items() for each in pair):
+        return "returned an adjusted that maps something else than text to text"
     if not isinstance(made.body, bytes):
         return "returned a body that is no bytes"
     if not isinstance(made.url, str) or not _URL.fullmatch(made.url):

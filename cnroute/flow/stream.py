@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cnroute.chat import Source, Usage
+from cnroute.chat import Choice, Source, Usage
 from cnroute.errors import CallError
 from cnroute.events import (
     FINISH_REASONS,
@@ -26,7 +26,7 @@ from cnroute.events import (
     UsageUpdate,
 )
 from cnroute.failures import Failure, FailureKind, how_raised
-from cnroute.flow.answer import broken
+from cnroute.flow.answer import broken, lie_about_names
 from cnroute.flow.lines import LineSplitter, LineTooLong
 from cnroute.routing.plan import Place
 
@@ -234,6 +234,14 @@ class Reading:
     def _hand_out(self, delta: Delta) -> None:
         self.out.append(delta)
         self.given.append(delta)
+
+    def check_state(self) -> None:
+        """What the plugin noted of the stream is what a completion may hold; else StreamFailed."""
+        lie, choices = lie_about_names(self.state), self.state.choices
+        if choices != () and not (isinstance(choices, tuple | list) and all(isinstance(each, Choice) for each in choices)):
+            lie = "choices hold something else than Choice"
+        if lie is not None:
+            raise StreamFailed(self._broken(f"left a state whose {lie}"))
 
     def _broken(self, what: str, error: BaseException | None = None) -> Failure:
         return broken(self._place, "parse_stream_line", what, error)

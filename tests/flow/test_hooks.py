@@ -69,6 +69,7 @@ REQUESTS: dict[str, Any] = {
     "method": altered(method="GET / HTTP/1.1\r\nX:"),
     "method none": altered(method=None),
     "adjusted none": altered(adjusted=None),
+    "adjusted numbers": altered(adjusted={"top_p": 1}),
 }
 
 
@@ -113,6 +114,9 @@ RESPONSES: dict[str, Any] = {
     "finish": giving(COMPLETION(finish_reason="max_output")),
     "calls": giving(COMPLETION(tool_calls=[{"id": "x"}])),
     "sources": giving(COMPLETION(sources=["x"])),
+    "id number": giving(COMPLETION("x", id=5)),
+    "request id list": giving(COMPLETION("x", request_id=[5])),
+    "model number": giving(COMPLETION("x", model=5)),
 }
 
 
@@ -187,6 +191,24 @@ def test_a_broken_reading_of_lines(name: str, late: bool) -> None:
         assert failure.kind == "plugin_error" and "bad: parse_stream_line" in failure.message
     assert toy.transport.open_streams == 0
     assert toy.router.health()["a"]["in_flight"] == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("id", 5), ("request_id", 5), ("request_id", [5]), ("model", {}), ("choices", 5), ("choices", [5])]
+)
+def test_what_a_plugin_notes_of_a_stream_is_held_to_its_type(name: str, value: Any) -> None:
+    """Vendors send numbers where they sent text: the stream ends with a failure that says which note is wrong."""
+
+    def parse(line: str, state: Any, deployment: Any) -> Any:
+        setattr(state, name, value)
+        return (T("first"), cnroute.Finish("stop")) if line else ()
+
+    plugins = host(ToyProvider("bad", parse_stream_line=parse))
+    toy = Toy([good_stream()], deployments=[deployment("a", provider="bad")], plugins=plugins)
+    caught = raised(lambda: list(toy.stream(model="a")), cnroute.StreamInterruptedError)
+    assert caught.cause_kind == "plugin_error" and set(caught.partial_text.split("first")) == {""}
+    assert "bad: parse_stream_line left a state whose" in caught.message and name in caught.message
+    assert toy.transport.open_streams == 0
 
 
 @pytest.mark.parametrize("hook", ["build_request", "map_error", "parse_response", "parse_stream_line"])

@@ -102,6 +102,10 @@ BROKEN = {
     "only_map_error": "import cnroute\n@cnroute.hookimpl\ndef map_error(response, deployment): pass",
     "foreign_marker": "import pluggy\nmark = pluggy.HookimplMarker('other')\n@mark\ndef observe(notice): pass",
     "number": "import cnroute\nPLUGIN = 5",
+    "panic": "class Panic(BaseException):\n    pass\nraise Panic",
+    "no_look": "import cnroute\ndef __dir__():\n    raise OSError('no look')",
+    "no_signature": "import cnroute\n@cnroute.hookimpl\ndef observe(notice): pass\nobserve.__signature__ = 5",
+    "keyword_only": "import cnroute\n@cnroute.hookimpl\ndef observe(*, notice): pass",
 }
 WORDS = {
     "import_error": "ModuleNotFoundError",
@@ -121,6 +125,10 @@ WORDS = {
     "only_map_error": "describe_provider",
     "foreign_marker": "hookimpl missing",
     "number": "no hook",
+    "panic": "Panic",
+    "no_look": "OSError",
+    "no_signature": "__signature__",
+    "keyword_only": "keyword",
 }
 
 
@@ -155,6 +163,38 @@ def test_entry_points_that_lead_nowhere_are_quarantined(site: Site) -> None:
     site.install("lost", {"lost": "lost_module:nothing", "odd": "not a target!", "gone": "json:nothing.at.all"}, lost_module="")
     made = cnroute.PluginHost()
     assert {each.plugin for each in made.problems} == {"lost", "odd", "gone"}
+
+
+@pytest.mark.parametrize("content", [b"[cnroute]\nnonsense\n", b"[other]\nnonsense\n", b"[cnroute]\nb\xff = bad\n"])
+def test_entry_points_that_nobody_can_read_hide_no_others(site: Site, content: bytes) -> None:
+    """One damaged file in the environment, of whatever project: it is named, and every other plugin is there."""
+    site.install("good-one", {"good": "good_one"}, good_one=f"NAME = 'good'{GOOD}")
+    site.install("torn", {}, "2.5")
+    (site.place / "torn-2.5.dist-info" / "entry_points.txt").write_bytes(content)
+    made = cnroute.PluginHost()
+    assert "good" in made.providers()
+    assert str(problem(made, "torn")).startswith("torn (torn 2.5): its entry points cannot be read")
+
+
+@pytest.mark.parametrize("error", ["SystemExit", "BaseException"])
+def test_a_provider_that_ends_the_process_when_asked_for_its_name_ends_nothing(site: Site, error: str) -> None:
+    """It is loaded as far as it goes; a deployment that names it is refused with the reason."""
+    ending = f"NAME = 'bad'{GOOD}\n@cnroute.hookimpl\ndef describe_provider():\n    raise {error}(3)\n"
+    site.install("ending", {"bad": "bad_ending"}, bad_ending=ending)
+    made = cnroute.PluginHost()
+    made.register(types.SimpleNamespace(describe_provider=lambda: sys.exit(3)))
+    caught = raised(
+        lambda: cnroute.Router([cnroute.Deployment("a", "bad", "m")], plugins=made, transport=FakeTransport()),
+        cnroute.ConfigurationError,
+    )
+    assert f"plugin bad (ending 1.0): describe_provider raised {error} (bad_ending.py:" in str(caught)
+
+
+def test_ctrl_c_while_a_plugin_is_imported_is_the_users(site: Site) -> None:
+    """What the user does is not swallowed."""
+    site.install("slow", {"slow": "slow_module"}, slow_module="raise KeyboardInterrupt")
+    with pytest.raises(KeyboardInterrupt):
+        cnroute.PluginHost()
 
 
 def test_a_distribution_without_metadata_breaks_nothing(site: Site) -> None:
@@ -203,6 +243,8 @@ def test_the_defaults_cannot_be_pushed_aside_by_a_name() -> None:
 
     made = host(ToyProvider())
     made.register(Observer(), "defaults")
+    made.register(Observer(), "cnroute.providers.defaults")
+    assert "cnroute's own" in problem(made, "cnroute.providers.defaults").reason
     assert raised(Toy([(502, "")], plugins=made, names="a").chat).kind == "server_error"
 
 
