@@ -380,6 +380,7 @@ CHAT = {
 ROUTER = (
     "deployments", "routes", "policy", "timeouts", "limits", "retries", "breaker", "budgets", "store", "transport",
     "plugins", "currency", "exchange", "defaults", "clock", "random", "log_content",
+    "prices",  # the user's own price lists, an addition
 )  # fmt: skip
 
 
