@@ -345,8 +345,9 @@ class PluginHost:
                 return f"the provider {name} cannot be used: {problem}"
         if name in self._block:
             return f"the provider {name} is blocked"
-        if name in self._states and self._states[name].state != "quarantined":
-            return f"the plugin {name} is {self._states[name].state}, or no provider"
+        state = self._states[name].state if name in self._states else "quarantined"
+        if state != "quarantined":
+            return f"the plugin {name} is {state}" + (", but it is no provider" if state in ("loaded", "registered") else "")
         return f"there is no provider {clean_text(name, 60)!r}; known are {', '.join(self.providers())}"
 
     def _describe(self, name: str, describe: Callable[[], Any] | None) -> ProviderInfo:

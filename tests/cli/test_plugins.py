@@ -54,7 +54,7 @@ def test_a_new_plugin_passes_its_own_tests(installed: Path) -> None:
 def test_check_plugin_needs_no_test_file(run: Run, installed: Path) -> None:
     """0 and a table for the new plugin; 1 and what to change for a sample that it breaks; 3 where nothing can be asked."""
     samples = str(installed / "samples")
-    good = run("check-plugin", "acme", "--samples", samples, "--model", "acme-1", "--effort", "0.05", "--json")
+    good = run("check-plugin", "acme", "--samples", samples, "--effort", "0.05", "--json")
     assert good.code == 0, good.out
     found = json.loads(good.out)
     assert found["plugin"] == "acme" and found["counts"]["failed"] == 0 and found["counts"]["passed"] > 60

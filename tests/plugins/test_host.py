@@ -273,6 +273,14 @@ def test_blocked_and_unlisted_plugins_are_never_imported(site: Site) -> None:
     assert "blocked" in str(caught)
 
 
+def test_a_plugin_that_is_no_provider_is_not_called_one(site: Site) -> None:
+    """A deployment that names it is told what it is, and one that was not loaded is told that."""
+    site.install("watch", {"watch": "watch_module"}, watch_module="import cnroute\n@cnroute.hookimpl\ndef observe(notice): pass")
+    for load, words in (None, "the plugin watch is loaded, but it is no provider"), ([], "the plugin watch is not loaded"):
+        made = cnroute.PluginHost(load=load)
+        assert str(raised(lambda made=made: made.provider("watch"), cnroute.ConfigurationError)).endswith(words)
+
+
 def test_a_built_in_may_be_blocked() -> None:
     """Then it is no provider, and never imported for this host."""
     made = cnroute.PluginHost(autoload=False, block=["dashscope"])
