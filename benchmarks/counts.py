@@ -221,8 +221,9 @@ with cnroute.Router([one]) as router:
 
 
 def _loaded(work: str) -> int:
-    """How many modules a fresh interpreter has loaded for this."""
-    code = f"import sys; sys.path[:] = {sys.path!r}; before = len(sys.modules)\n{work}\nprint(len(sys.modules) - before)"
+    """How many modules a fresh interpreter has loaded for this, beside those that some have at their start."""
+    start = f"import sys; sys.path[:] = {sys.path!r}; import __future__, importlib, re, typing, warnings"
+    code = f"{start}; before = len(sys.modules)\n{work}\nprint(len(sys.modules) - before)"
     return int(subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True).stdout)
 
 
