@@ -220,9 +220,14 @@ class Pages:
         fresh = [base for base in page.bases if base.id not in self._seen]
         self._seen.update({base.id: base for base in fresh})
         self._number += 1
-        reached = page.total is not None and self._number * self._size >= page.total
-        self._over = reached or not page.bases
+        self._over = not page.bases or self._all_came(page.total, fresh)
         return fresh
+
+    def _all_came(self, total: int | None, fresh: list[Base]) -> bool:
+        """By the count, not by the pages: a vendor may put fewer on a page than it is asked for, or give one for ever."""
+        if fresh:
+            return total == len(self._seen)
+        return total is None or self._number * self._size >= total
 
 
 def _callable(progress: Any) -> Progress | None:

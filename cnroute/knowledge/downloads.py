@@ -9,6 +9,7 @@ Rules of this file
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import secrets
 from collections.abc import Callable
@@ -52,7 +53,7 @@ class ToPath(Sink):
     def __init__(self, path: Path, overwrite: bool) -> None:
         self._path = path
         self._overwrite = overwrite
-        self._part = path.with_name(f".{path.name[:100]}.{secrets.token_hex(6)}.part")
+        self._part = path.with_name(f".{path.name[:50]}.{secrets.token_hex(6)}.part")
         self._file: IO[bytes] | None = None
 
     def begin(self) -> None:
@@ -97,7 +98,7 @@ class ToFile(Sink):
     def begin(self) -> None:
         """Go back to where it stood."""
         if self._start is None:
-            seekable = callable(getattr(self._file, "seekable", None)) and self._file.seekable()
+            seekable = callable(getattr(self._file, "seekable", None)) and _try(self._file.seekable)
             self._start = _try(self._file.tell) if seekable else -1
         if self.size:
             if self._start < 0:
@@ -107,8 +108,17 @@ class ToFile(Sink):
 
     def write(self, piece: bytes) -> None:
         """The next bytes."""
-        _try(lambda: self._file.write(piece))
+        rest = piece
+        while rest:
+            rest = rest[self._taken(rest) :]
         self.size += len(piece)
+
+    def _taken(self, rest: bytes) -> int:
+        """How many bytes the file took: an unbuffered one may take fewer than it is given, or none."""
+        taken = _try(lambda: self._file.write(rest))
+        if taken == 0 or (taken is None and isinstance(self._file, io.RawIOBase)):
+            raise BadRequestError("the target cannot be written: it takes no more", billing="none")
+        return taken if isinstance(taken, int) else len(rest)
 
 
 def sink_of(target: Any, overwrite: bool) -> Sink:
@@ -116,6 +126,8 @@ def sink_of(target: Any, overwrite: bool) -> Sink:
     if not isinstance(target, str | os.PathLike):
         if not callable(getattr(target, "write", None)):
             raise BadRequestError(f"target must be a path or a binary file, not a {type(target).__name__}", billing="none")
+        if isinstance(target, io.TextIOBase):
+            raise BadRequestError("target must be opened in binary mode", billing="none")
         return ToFile(target)
     path = Path(os.fsdecode(target)).expanduser()
     if path.is_dir():

@@ -62,10 +62,17 @@ def _file(data: Data) -> File:
 
 
 def _files(data: Data) -> tuple[File, ...]:
-    listed = data.get("files")
+    return tuple(found for each in _listed(data, "files") if (found := file_in(each)) is not None)
+
+
+def _listed(data: Data, name: str) -> list[Any]:
+    """A list of the answer. Where nothing is, a vendor may leave it out; but not every JSON object is its answer."""
+    listed = data.get(name)
+    if name not in data and "base_resp" not in data:
+        raise BadAnswer(f"the answer has no {name}")
     if listed is not None and not isinstance(listed, list):
-        raise BadAnswer("the answer's files are no list")
-    return tuple(found for each in listed or () if (found := file_in(each)) is not None)
+        raise BadAnswer(f"the answer's {name} are no list")
+    return listed or []
 
 
 def _base(data: Data) -> Base:
@@ -91,10 +98,7 @@ class Page:
 
 
 def _page(data: Data) -> Page:
-    listed = data.get("knowledge_bases")
-    if listed is not None and not isinstance(listed, list):
-        raise BadAnswer("the answer's knowledge_bases are no list")
-    bases = tuple(found for each in listed or () if (found := base_in(each)) is not None)
+    bases = tuple(found for each in _listed(data, "knowledge_bases") if (found := base_in(each)) is not None)
     return Page(bases, id_or_none(data.get("total")))
 
 
@@ -128,7 +132,8 @@ class Flows:
         except CallError:
             if source.broken is not None:
                 raise source.broken from None
-            yield from self._look(run, file_like=source)
+            # A file like this one that is there after a plain refusal is somebody else's.
+            yield from self._look(run, file_like=source if run.uncertain() else None)
             raise
         run.files.append(stored.id)
         self._files.add(stored.id)
@@ -235,9 +240,10 @@ class Flows:
         if self._max_bases is None:
             return None
         page = yield from ask(run, wire.LIST, lambda: self._wire.get(wire.LIST, page=0, page_size=_PAGE), _page)
-        if page.total is not None and page.total >= self._max_bases:
+        count = max(page.total or 0, len(page.bases))
+        if count >= self._max_bases:
             run.advice = "delete a base that is not needed, or set max_bases if the account may have more"
-            text = f"the account has {page.total} knowledge bases, and may have {self._max_bases} (page Retrieval)"
+            text = f"the account has {count} knowledge bases, and may have {self._max_bases} (page Retrieval)"
             raise QuotaExceededError(text, billing="none")
         whole = page.total is None or page.total <= len(page.bases)
         return frozenset(base.id for base in page.bases) if whole else None
@@ -373,14 +379,14 @@ class Flows:
         return file.bytes in (None, source.size) and _young(run, file.created)
 
     def _all_bases(self, run: Operation) -> Flow[list[Base]]:
-        found: list[Base] = []
+        found: dict[int, Base] = {}
         number = 0
         while True:
             page = yield from _once(run, self._wire.get(wire.LIST, page=number, page_size=_PAGE), _page)
-            found += page.bases
-            number += 1
-            if not page.bases or (page.total is not None and len(found) >= page.total):
-                return found
+            known, number = len(found), number + 1
+            found.update((base.id, base) for base in page.bases)
+            if len(found) in (known, page.total):
+                return list(found.values())
 
 
 def _once(run: Operation, request: HttpRequest, read: Callable[[Data], T]) -> Flow[T]:

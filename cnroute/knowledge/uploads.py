@@ -135,7 +135,8 @@ def _of_object(file: Any, name: str | None) -> Source:
     own = getattr(file, "name", None)
     try:
         start = file.tell()
-        size = file.seek(0, io.SEEK_END) - start
+        file.seek(0, io.SEEK_END)
+        size = file.tell() - start  # what `seek` returns is not every file's position
         file.seek(start)
     except (OSError, ValueError) as error:
         reason = type(error).__name__
