@@ -2,13 +2,14 @@
 
 Rules of this file
 - What was made before a step failed is named with the error: nothing is lost, and nothing is uploaded twice for want of its id.
+- What can be told wrong here is told before the first file is sent.
 - Ids are printed whole; standard output holds what was asked for, bars go to standard error.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -64,6 +65,7 @@ def kb() -> None:
 @with_output_options
 def upload(files: Sequence[str], as_json: bool, no_color: bool, **account: Any) -> None:
     """Upload FILES (pdf, docx, txt, jsonl), and print their ids."""
+    _check(files)
     with _open(account) as client, bars(no_color, as_json) as shown:
         found = _uploaded(client, files, account["timeout"], shown)
     if as_json:
@@ -86,11 +88,12 @@ def create(
     no_color: bool, chunk_size: int | None, chunk_overlap: int | None, separators: Sequence[str], **account: Any,
 ) -> None:
     """Make a base called NAME of FILES and files that are there already, and wait until it is available."""
-    timeout, cut = account["timeout"], _cut(chunk_size, chunk_overlap, separators)
+    timeout, cut, given = account["timeout"], _cut(chunk_size, chunk_overlap, separators), [*map(_number, file_ids)]
+    _check(files, cut, name)
     with _open(account) as client, bars(no_color, as_json) as shown:
         made = _uploaded(client, files, timeout, shown)
         with _named(files=[file.id for file in made]):
-            numbers = [*map(_number, file_ids), *(file.id for file in made)]
+            numbers = [*given, *(file.id for file in made)]
             first = numbers[0] if numbers else None
             base = client.create(name, first, description=description, timeout=timeout, **cut)
         with _named(files=[file.id for file in made], bases=[base.id]):
@@ -113,12 +116,13 @@ def add(
     """Add FILES, and files that are there already, to BASE (its id), and wait until it is available again."""
     if not files and not file_ids:
         raise click.UsageError("give FILES, or --file-id")
-    timeout, cut = account["timeout"], _cut(chunk_size, chunk_overlap, separators)
+    timeout, cut, given = account["timeout"], _cut(chunk_size, chunk_overlap, separators), [*map(_number, file_ids)]
+    _check(files, cut)
     with _open(account) as client, bars(no_color, as_json) as shown:
         there = client.get(_number(base), timeout=timeout)
         made = _uploaded(client, files, timeout, shown)
         with _named(files=[file.id for file in made], bases=[there.id]):
-            numbers = [*map(_number, file_ids), *(file.id for file in made)]
+            numbers = [*given, *(file.id for file in made)]
             there = _filled(client, there, numbers, cut, no_wait, timeout, shown)
     _print_base(there, made, as_json, no_color)
 
@@ -175,6 +179,9 @@ def ask(
         sources = [attrs.asdict(source) for source in reply.sources]
         print_json({"text": reply.text, "sources": sources, "lost": dict(reply.adjusted), "record": reply.record()})
         return
+    lost = reply.adjusted.get("knowledge_base")
+    if lost:
+        click.echo(f"cnroute: knowledge_base {lost}", err=True)
     print(harmless(reply.text))
     for number, source in enumerate(reply.sources, 1):
         print(f"[{number}] file {source.document}, piece {source.index}: {harmless(one_line(source.text))}")
@@ -225,6 +232,24 @@ def _cut(size: int | None, overlap: int | None, separators: Sequence[str]) -> di
     """How documents are cut, as keyword arguments. A separator may be written as \\n."""
     written = [each.replace("\\n", "\n") for each in separators]
     return {"chunk_size": size, "chunk_overlap": overlap, "separators": written or None}
+
+
+def _check(files: Sequence[str], cut: Mapping[str, Any] | None = None, name: str | None = None) -> None:
+    """Refuse what the client would refuse only after some of the files were uploaded. Raises BadRequestError."""
+    from cnroute.knowledge.advice import advice_for
+    from cnroute.knowledge.uploads import source_of
+    from cnroute.knowledge.wire import checked_name, doc_params
+
+    try:
+        for path in files:
+            source_of(path, None)
+        if cut is not None:
+            doc_params(**cut, is_regex=False)
+        if name is not None:
+            checked_name(name)
+    except cnroute.BadRequestError as error:
+        error.advice = advice_for(error, sent=False)
+        raise
 
 
 def _uploaded(

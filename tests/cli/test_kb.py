@@ -102,6 +102,17 @@ def test_the_account_of_a_configuration(run: Run, account: Emulator, tmp_path: P
     assert done.code == 2 and "--model is needed: docs, v2, a, b" in done.err
     assert run("kb", "ask", str(made["id"]), "你好", "--config", str(file), "--model", "docs").code == 0
     assert run("kb", "list", "--deployment", "b").code == 2
+def test_an_answer_without_the_base_says_so(run: Run, account: Emulator, tmp_path: Path) -> None:
+    """Whoever allowed the loss still sees it, on stderr; the answer alone is on stdout."""
+    file = tmp_path / "cnroute.toml"
+    file.write_text(
+        f'[deployments.v2]\nprovider = "minimax-v2"\nmodel = "MiniMax-Text-01"\napi_key = {{ env = "MINIMAX_API_KEY" }}\n'
+        f'base_url = "{account.base_url("minimax-v2")}"\n[routes.docs]\ntargets = ["v2"]\nknowledge_fallback = "without"\n',
+        "utf-8",
+    )
+    done = run("kb", "ask", "5", "你好", "--config", str(file), "--model", "docs")
+    assert done.code == 0 and done.out.strip() and "[1]" not in done.out
+    assert done.err.startswith("cnroute: knowledge_base dropped: this deployment does not hold the base")
 
 
 FAILING = [
@@ -126,6 +137,26 @@ def test_a_failed_step_names_what_is_there(
     assert (len(account.files), len(account.bases)) == (files, bases)
     assert all(str(each.id) in done.err for each in (*account.files, *account.bases))
     assert "  next: " in done.err and KEY not in done.err + done.out and GROUP not in done.err + done.out
+
+
+EARLY = [
+    (("create", "x", "{0}", "--file-id", "five"), "is no id"), (("add", "5", "{0}", "--file-id", "five"), "is no id"),
+    (("create", "x", "{0}", "--chunk-size", "10", "--chunk-overlap", "5"), "2 x chunk_overlap"),
+    (("add", "5", "{0}", "--chunk-size", "10", "--chunk-overlap", "5"), "2 x chunk_overlap"),
+    (("create", " ", "{0}"), "name must be text"), (("create", "x", "{0}", "{1}"), "not .py"),
+    (("upload", "{0}", "{1}"), "not .py"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("argv", "word"), EARLY)
+def test_nothing_is_uploaded_for_a_command_that_is_wrong(
+    run: Run, account: Emulator, texts: list[str], argv: tuple[str, ...], word: str
+) -> None:
+    """What can be told here is told before the first file is sent."""
+    asked = len(account.requests)
+    done = run("kb", *(each.format(texts[0], __file__) for each in argv))
+    assert (done.code, done.out, len(account.requests)) == (2, "", asked)
+    assert word in done.err and "cnroute chat" not in done.err
 
 
 WRONG = [
