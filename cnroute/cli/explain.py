@@ -61,7 +61,7 @@ def _values(text: str) -> Iterator[tuple[str, Any]]:
         values = whole if isinstance(whole, list) else [whole]
         yield from ((f"record {number}", value) for number, value in enumerate(values, 1))
         return
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         try:
             yield f"line {number}", loads(line)
         except JsonError:

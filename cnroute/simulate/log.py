@@ -25,6 +25,7 @@ from cnroute.explain import find_record
 from cnroute.failures import FailureKind, clean_text
 from cnroute.money import ZERO, Cost
 from cnroute.routing.budget import Budget
+from cnroute.wire import MAX_TOKENS_SEEN
 
 _EVENT = "call finished"
 _EVENT_KEYS = ("event", "message", "msg")
@@ -36,6 +37,9 @@ _COST = re.compile(r"(about )?(\d+(?:\.\d+)?)(?: to (\d+(?:\.\d+)?))? ([A-Z]{3})
 # What was logged without an offset is of this place, where budgets have their days, too.
 HOME = Budget("0").period.zone
 _MILLISECONDS = 1e11
+# Beyond these nothing can be played: a year that no calendar has, a call of three years, more tokens than are believed.
+_LATEST = 1e11
+_LONGEST = 1e8
 _USAGE = tuple(field.name for field in attrs.fields(Usage))
 Costs = tuple[Cost, ...]
 Fields = Mapping[str, Any]
@@ -103,7 +107,7 @@ def read_log(text: str, file: str = "the log") -> Day:
     Raises LogError with every wrong line, and for a log without a single call.
     """
     reader = _Reading(file)
-    lines = text.splitlines()
+    lines = text.removesuffix("\n").split("\n")  # no others: JSON may hold U+2028 and U+0085 inside of a text
     calls = list(reader.csv(text) if _is_csv(lines) else reader.json(lines))
     if reader.problems:
         raise LogError(reader.problems)
@@ -319,8 +323,9 @@ def _number(fields: Fields, name: str) -> float | None:
     value = fields.get(name)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e15:
-        raise _Wrong(f"{name} must be a number of at least 0, not {value!r:.40}")
+    most = _LATEST if name == "started" else _LONGEST
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
+        raise _Wrong(f"{name} must be a number of at least 0 and at most {most:.0e}, not {value!r:.40}")
     return float(value)
 
 
@@ -328,8 +333,8 @@ def _count(fields: Fields, name: str) -> int | None:
     value = fields.get(name)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise _Wrong(f"{name} must be a whole number of at least 0, not {value!r:.40}")
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_TOKENS_SEEN:
+        raise _Wrong(f"{name} must be a whole number from 0 to 10^9, not {value!r:.40}")
     return value
 
 
@@ -351,16 +356,19 @@ def _began(fields: Fields, seconds: float) -> float | None:
     if fields.get("started") is not None:
         return _number(fields, "started")
     written = next((fields[key] for key in _TIME_KEYS if fields.get(key) is not None), None)
-    return None if written is None else _instant(written) - seconds
+    return None if written is None else max(0.0, _instant(written) - seconds)
 
 
 def _instant(value: Any) -> float:
-    if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1000 * _LATEST:
         return float(value) / (1000 if value > _MILLISECONDS else 1)
     try:
-        return moment(str(value).strip().replace(",", "."))
+        found = moment(str(value).strip().replace(",", "."))
     except ValueError:
-        raise _Wrong(f"{value!r:.40} is no time") from None
+        found = -1.0
+    if not 0 <= found <= _LATEST:
+        raise _Wrong(f"{value!r:.40} is no time")
+    return found
 
 
 def moment(text: str) -> float:
@@ -384,7 +392,7 @@ def _tries(fields: Fields, outcome: str, seconds: float, usage: Usage | None) ->
         billing = "billed" if outcome == "ok" else "unknown"
         alone = seconds if count == 1 else None
         return (Try(name, outcome, alone, billing, usage, first_content if count == 1 else None, after),), count - 1
-    parts = [Try(who, _outcome(how), float(took), billing) for who, how, took, billing in found]
+    parts = [Try(who, _outcome(how), _number({"tried": float(took)}, "tried"), billing) for who, how, took, billing in found]
     waited = seconds - (parts[-1].seconds or 0.0)
     content = None if first_content is None else max(0.0, first_content - waited)
     parts[-1] = attrs.evolve(parts[-1], usage=usage, first_content=content, retry_after=after)

@@ -38,6 +38,8 @@ K = FailureKind
 _BEGINNING = 1000.0
 _CHARACTERS_A_TOKEN = 4
 _PER_MESSAGE = 4
+# A vendor may count a thousand million tokens; no model takes so many, and no machine has to hold them.
+_MOST_TOKENS = 10_000_000
 _OK = 200
 
 
@@ -135,7 +137,12 @@ class Stage:
 
 def _text_of(fate: Fate) -> str:
     """A text by whose length an answer without usage is estimated."""
-    return "x" if fate.usage is not None else "x" * max(1, _CHARACTERS_A_TOKEN * fate.tokens)
+    return "x" if fate.usage is not None else _worth(fate.tokens)
+
+
+def _worth(tokens: int) -> str:
+    """A text that is estimated at so many tokens."""
+    return "x" * max(1, _CHARACTERS_A_TOKEN * min(tokens, _MOST_TOKENS))
 
 
 class _Answering:
@@ -185,7 +192,7 @@ class Play:
 
     def _call(self) -> Call:
         tokens = self.stage.history.input_tokens(self.index)
-        text = "x" * max(1, _CHARACTERS_A_TOKEN * (tokens - _PER_MESSAGE))
+        text = _worth(tokens - _PER_MESSAGE)
         given = {"metadata": dict(self.recorded.metadata)} if self.recorded.metadata else {}
         return self.engine.call(text, self.name, given, self.recorded.stream)
 

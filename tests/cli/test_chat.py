@@ -172,6 +172,13 @@ def test_records_are_explained(run: Run, config: str, vendor: Emulator, tmp_path
     assert "2 attempts" in found["text"]
 
 
+def test_a_record_with_a_line_separator_is_one_line(run: Run, config: str, vendor: Emulator) -> None:
+    """JSON may hold U+2028 and U+0085 inside of a text; loggers write them as they are."""
+    record = json.loads(run("plan", "--config", config, "--model", "chat", "--json", "你好").out)
+    lines = json.dumps({**record, "note": "a\u2028b\x85c"}, ensure_ascii=False) + "\n"
+    assert len(run("explain", "-", "--json", stdin=lines + lines).out.splitlines()) == 2
+
+
 def test_what_cannot_be_explained_is_named(run: Run) -> None:
     """No record at all is wrong usage; a damaged one is named by its line and ends with 1."""
     assert run("explain", "-", stdin="nothing\n").code == 2

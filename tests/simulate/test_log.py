@@ -285,3 +285,34 @@ def test_a_simulation_logs_nothing_and_asks_no_plugin_to_watch(caplog: pytest.Lo
     assert report["results"][1]["calls"] == 1
     assert seen == []
     assert [record for record in caplog.records if record.name.startswith("cnroute")] == []
+
+
+@pytest.mark.parametrize("mark", ["\u2028", "\u2029", "\x85"])
+def test_a_line_ends_where_json_says_so(mark: str) -> None:
+    """Other ends of lines, which JSON may hold inside of a text, cut nothing."""
+    metadata = {"tenant": f"a{mark}b"}
+    text = line(metadata=metadata) + "\n"
+    (call,) = read_log(text).calls
+    assert call.metadata == metadata
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"started": None, "time": 10**400}, {"started": None, "time": "0001-01-01T00:00:00"}, {"started": 1_790_000_000_000},
+        {"seconds": 1e12}, {"input_tokens": 10**30}, {"tried": "yi: ok " + "9" * 400 + " billed"},
+    ],
+    ids=lambda changes: next(reversed(changes)),
+)  # fmt: skip
+def test_numbers_beyond_all_sense_are_wrong_lines(changes: dict[str, Any]) -> None:
+    """Such a day could not be played: no calendar, no memory holds it."""
+    with pytest.raises(LogError) as caught:
+        read_log(line(call_id="c-2") + "\n" + line(**changes) + "\n")
+    assert [problem.key for problem in caught.value.problems] == ["line 2"]
+
+
+def test_as_many_tokens_as_are_believed_can_be_played() -> None:
+    """A vendor that counts a thousand million does not fill the memory of a simulation."""
+    day = read_log(line(input_tokens=10**9, output_tokens=10**9, total_tokens=None, tried=None, attempts=1) + "\n")
+    report = simulate(day, policies=["ordered"])
+    assert [result["calls"] for result in report["results"]] == [1, 1, 1]
