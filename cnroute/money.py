@@ -307,17 +307,20 @@ class Price:
     def _tokens_cost(self, usage: Usage) -> tuple[Decimal, Decimal] | None:
         if not self.known:
             return None
-        known_in, known_out = usage.split()
-        if known_in is not None and known_out is not None:
+        (known_in, known_out), total = usage.split(), usage.total_tokens
+        told = (known_in or 0) + (known_out or 0)
+        if known_in is not None and known_out is not None and (total is None or total <= told):
             return self._split_cost(known_in, known_out, usage)
-        total = usage.total_tokens
-        return None if total is None else self._total_cost(total, usage)
+        return None if total is None or total < told else self._total_cost(total, usage)
 
     def _total_cost(self, total: int, usage: Usage) -> tuple[Decimal, Decimal]:
-        """The range over every split of `total`: linear inside a tier, so its ends are enough."""
+        """The range over every split of `total`: linear inside a tier, so its ends are enough.
+
+        Halves that are less than the total belong to it: nobody says which of the two the rest is.
+        """
         ends: list[Decimal] = []
-        least = min(usage.cached_tokens or 0, total)
-        most = max(least, total - (usage.reasoning_tokens or 0))
+        least = max(min(usage.cached_tokens or 0, total), usage.input_tokens or 0)
+        most = max(least, total - max(usage.reasoning_tokens or 0, usage.output_tokens or 0))
         for first, last, _ in self.bands():
             low, high = max(first, least), most if last is None else min(last, most)
             if low <= high:

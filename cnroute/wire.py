@@ -161,8 +161,10 @@ def usage_from(
     given: object = None, made: object = None, total: object = None, cached: object = None, reasoning: object = None,
     searches: object = None,
 ) -> Usage | None:
-    """A Usage of what is really known; None when nothing is."""
+    """A Usage of what is really known; None when nothing is. Two halves of 0 under a total are placeholders: unknown."""
     known = (token_count(given), token_count(made), token_count(total))
+    if known[2] and known[:2] == (0, 0):
+        known = (None, None, known[2])
     return None if known == _UNKNOWN else Usage(*known, token_count(cached), token_count(reasoning), token_count(searches))
 
 

@@ -14,11 +14,14 @@ from cnroute.routing import tokens
 from cnroute.routing.plan import Place
 
 
-def attempt_cost(place: Place, request: ChatRequest, usage: Usage | None, completion: ChatCompletion | None) -> Cost | None:
+def attempt_cost(
+    place: Place, request: ChatRequest, usage: Usage | None, completion: ChatCompletion | None, counted_all: bool = True
+) -> Cost | None:
     """The cost of an attempt that was or may have been charged; None when the price is unknown.
 
     Without usage it is an estimated range: from half to twice the estimated tokens for an answer that came,
-    from nothing to the largest answer for one that did not. What a stream told before it broke off is the lower end.
+    from nothing to the largest answer for one that did not. What a stream told before it broke off, or before more content
+    came (`counted_all` is false), is the lower end.
     """
     price = place.deployment.price
     if price is None or not price.known:
@@ -29,7 +32,7 @@ def attempt_cost(place: Place, request: ChatRequest, usage: Usage | None, comple
     cost = price.cost(usage)
     if cost is None:
         cost = _estimated(place, request, completion)
-    elif completion is None:
+    elif completion is None or not counted_all:
         cost = _open_ended(price, request, usage, cost)
     if cost is not None and most:
         cost = _with_searches(cost, price.search or ZERO, least, most)

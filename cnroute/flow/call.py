@@ -28,7 +28,7 @@ from cnroute.flow.holding import claim, settle, settle_failed
 from cnroute.flow.pursuit import Move, Pursuit
 from cnroute.flow.running import Call
 from cnroute.http import HttpRequest
-from cnroute.money import EXACT, ZERO
+from cnroute.money import EXACT, ZERO, Cost
 from cnroute.routing.deadline import Deadline
 from cnroute.routing.health import Lease, Outcome, Refusal
 from cnroute.routing.walk import Step
@@ -179,11 +179,13 @@ def _answered(
     call: Call, step: Step, run: attempts.Run, completion: ChatCompletion, started: float, wall: float, lease: Lease
 ) -> ChatCompletion:
     seconds = call.clock.monotonic() - started
+    counted_all = run.reading is None or run.reading.whole is not None or run.reading.counted_all
+    cost = attempt_cost(step.place, _request(step), completion.usage, completion, counted_all)
     if lease.hold is not None:
-        settle(call, step, lease.hold, completion.usage, attempt_cost(step.place, _request(step), completion.usage, completion))
+        settle(call, step, lease.hold, completion.usage, cost)
     lease.end(Outcome(seconds=seconds, first_content=run.first_content_seconds(started)))
-    _learn(call, step, completion)
-    cost = attempt_cost(step.place, _request(step), completion.usage, completion)
+    if counted_all:
+        _learn(call, step, completion)
     step.place.health.paid(cost)
     deployment, request_id = step.place.deployment, clean_id(completion.request_id, step.place)
     call.attempts.append(
@@ -223,7 +225,7 @@ def _failed(
     elif failure.kind in _FROM_OUTSIDE and (run.deadline.begun or run.deadline.written is not None):
         failure = attrs.evolve(failure, billing="unknown")
     if lease.hold is not None:
-        settle_failed(lease.hold, failure)
+        settle_failed(call, step, lease.hold, failure, _usage_of(run), _failed_cost(step, run, failure))
     lease.end(_outcome(call, run, failure, started))
     _record(call, step, run, failure, started, wall, pursuit, run.request.adjusted)
     if failure.kind is K.AUTH and step.place.deployment.api_key is not None:
@@ -247,14 +249,22 @@ def _outcome(call: Call, run: attempts.Run, failure: Failure, started: float) ->
     return Outcome(rule, failure.kind, failure.billing, failure.retry_after, seconds, None, counted)
 
 
+def _usage_of(run: attempts.Run | None) -> Usage | None:
+    """What the vendor had counted by then."""
+    return run.reading.usage if run is not None and run.reading is not None else None
+
+
+def _failed_cost(step: Step, run: attempts.Run | None, failure: Failure) -> Cost | None:
+    return None if failure.billing == "none" else attempt_cost(step.place, _request(step), _usage_of(run), None)
+
+
 def _record(
     call: Call, step: Step, run: attempts.Run | None, failure: Failure, started: float, wall: float, pursuit: Pursuit,
     adjusted: Any,
 ) -> None:
     """Keep a failed attempt and tell the pursuit what it may do next."""
     deployment = step.place.deployment
-    usage: Usage | None = run.reading.usage if run is not None and run.reading is not None else None
-    cost = attempt_cost(step.place, _request(step), usage, None) if failure.billing != "none" else None
+    usage, cost = _usage_of(run), _failed_cost(step, run, failure)
     call.attempts.append(
         Attempt(
             deployment.name, deployment.provider, len(call.attempts) + 1, failure, failure.http_status, failure.request_id,
@@ -269,15 +279,15 @@ def _record(
 def _abandoned(call: Call, step: Step, run: attempts.Run, started: float, wall: float, lease: Lease) -> None:
     """The consumer left in the middle of an attempt: it is recorded as cancelled, and paid for if it had begun."""
     committed = run.reading is not None and run.reading.committed
-    usage = run.reading.usage if run.reading is not None else None
+    usage = _usage_of(run)
     nothing_sent = run.deadline.begun is False and run.deadline.written is None
     billing: Billing = "billed" if committed or usage is not None else "none" if nothing_sent else "unknown"
     failure = Failure(K.CANCELLED, "the consumer left", billing=billing)
+    cost = _failed_cost(step, run, failure)
     if lease.hold is not None:
-        settle_failed(lease.hold, failure)
+        settle_failed(call, step, lease.hold, failure, usage, cost)
     lease.end(None)
     deployment = step.place.deployment
-    cost = attempt_cost(step.place, _request(step), usage, None) if billing != "none" else None
     call.attempts.append(
         Attempt(
             deployment.name, deployment.provider, len(call.attempts) + 1, failure, run.status, None, failure.billing, wall,

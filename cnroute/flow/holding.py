@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from cnroute.chat import ChatRequest, Usage
@@ -43,21 +44,40 @@ def claim_of(guard: Guard, route: str, place: Place, request: ChatRequest, body:
 def settle(call: Call, step: Step, hold: Hold, usage: Usage | None, cost: Cost | None) -> None:
     """The attempt answered. A cost that is only estimated, or unknown, leaves the whole reservation spent."""
     known = usage is not None and cost is not None and not cost.estimated
-    spent = cost.high if known and cost is not None else None
+    spent = cost.high if known and cost is not None else _above(hold, cost)
     hold.settle(spent, _total(usage))
-    reserved = max((charge.amount for charge in hold.claim.charges), default=None)
+    _tell_overrun(call, step, hold, spent)
+
+
+def settle_failed(call: Call, step: Step, hold: Hold, failure: Failure, usage: Usage | None, cost: Cost | None) -> None:
+    """The attempt failed: it took nothing, or, where it may have been charged, all that was reserved, or more if told so."""
+    free = failure.billing == "none"
+    spent = ZERO if free else _above(hold, cost)
+    counted = _total(usage) if spent else None
+    hold.settle(spent, 0 if free else counted, throttled=failure.kind is K.RATE_LIMIT)
+    _tell_overrun(call, step, hold, spent)
+
+
+def _reserved(hold: Hold) -> Decimal | None:
+    return max((charge.amount for charge in hold.claim.charges), default=None)
+
+
+def _above(hold: Hold, cost: Cost | None) -> Decimal | None:
+    """The least that an inexact cost can be, where even that is more than was reserved; else None."""
+    reserved = _reserved(hold)
+    return cost.low if cost is not None and reserved is not None and cost.low > reserved else None
+
+
+def _tell_overrun(call: Call, step: Step, hold: Hold, spent: Decimal | None) -> None:
+    reserved = _reserved(hold)
     if spent is not None and reserved is not None and spent > reserved:
         budget_overrun(call, step, reserved, spent)
-
-
-def settle_failed(hold: Hold, failure: Failure) -> None:
-    """The attempt failed: it took nothing, or, where it may have been charged, all that was reserved."""
-    free = failure.billing == "none"
-    hold.settle(ZERO if free else None, 0 if free else None, throttled=failure.kind is K.RATE_LIMIT)
 
 
 def _total(usage: Usage | None) -> int | None:
     if usage is None:
         return None
     given, made = usage.split()
-    return usage.total_tokens if given is None or made is None else given + made
+    if given is None or made is None:
+        return usage.total_tokens
+    return max(given + made, usage.total_tokens or 0)

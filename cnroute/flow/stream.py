@@ -68,6 +68,7 @@ class Reading:
         given.clear()
         self.given = given
         self.usage: Usage | None = None
+        self._counted = 0
         self.finish: str | None = None
         self.finished = False
         self.committed = False
@@ -77,6 +78,11 @@ class Reading:
     def whole(self) -> bytes | None:
         """The body, where it is a complete answer and not a stream; None where it is one."""
         return None if self._whole is None else b"".join(self._whole)
+
+    @property
+    def counted_all(self) -> bool:
+        """Whether the vendor's count stood behind all content: content after it may not be in it."""
+        return self.usage is None or not any(map(_is_content, self.given[self._counted:]))
 
     def feed(self, data: bytes) -> None:
         """Take in bytes. Raises StreamFailed at the first failure, with everything before it in `out`."""
@@ -183,6 +189,7 @@ class Reading:
                         given.append(event)
                     elif kind is UsageUpdate and event.usage.__class__ is Usage:
                         self.usage = event.usage
+                        self._counted = len(given)
                     else:
                         self._other(event)
             if self.done or (line.endswith("[DONE]") and self._is_done(line)):
@@ -194,7 +201,8 @@ class Reading:
         if isinstance(event, UsageUpdate):
             if not isinstance(event.usage, Usage | None):
                 raise StreamFailed(self._broken("returned a usage that is no Usage"))
-            self.usage = event.usage if event.usage is not None else self.usage
+            if event.usage is not None:
+                self.usage, self._counted = event.usage, len(self.given)
         elif isinstance(event, Finish):
             if event.finish_reason not in FINISH_REASONS:
                 raise StreamFailed(self._broken("returned a finish reason that is none of the four words"))
@@ -249,6 +257,10 @@ class Reading:
     @staticmethod
     def _is_done(line: str) -> bool:
         return line.startswith("data:") and line[5:].strip() == "[DONE]"
+
+
+def _is_content(delta: Delta) -> bool:
+    return bool(delta.text or delta.reasoning or delta.tool_calls)
 
 
 def _is_fragment(fragment: Any) -> bool:

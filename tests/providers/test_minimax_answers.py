@@ -207,10 +207,10 @@ def test_v2_repeats_are_text() -> None:
 
 
 def test_v2_running_usage() -> None:
-    """Usage is a running total, handed out when it changes, after the end mark too."""
+    """Usage is a running total, handed out when it changes or more content came with it, after the end mark too."""
     frames = [{**chunk(content="x"), "usage": {"total_tokens": count}} for count in (0, 5, 5, 6)]
     events = play(v2, *frames, chunk("stop"), {"choices": [], "usage": {"total_tokens": 8}})
-    assert [event.usage.total_tokens for event in events if isinstance(event, UsageUpdate)] == [5, 6, 8]
+    assert [event.usage.total_tokens for event in events if isinstance(event, UsageUpdate)] == [5, 5, 6, 8]
 
 
 def test_v2_tool_fragments() -> None:

@@ -249,6 +249,32 @@ def test_more_than_the_upper_bound_is_settled_and_logged(caplog: pytest.LogCaptu
     assert account(toy_.router) == (2_000_010, 0)
 
 
+@pytest.mark.parametrize("leave", ["breaks", "close"])
+def test_more_than_the_upper_bound_counts_in_a_stream_that_did_not_end(leave: str) -> None:
+    """The vendor told of a million tokens before it broke off, or before the consumer left."""
+    told = toy.frames({"text": "好", "usage": [10, 1_000_000]})
+    end = [toy.frames({"error": {"kind": "server_error"}})] if leave == "breaks" else [toy.frames({"finish": "stop"})]
+    toy_ = made([[told, *end]], cnroute.Budget("3000000"))
+    with capture_notices(toy_.router) as notices, toy_.stream(max_tokens=10) as stream:
+        next(stream)
+        if leave == "breaks":
+            toy.raised(lambda: list(stream), cnroute.StreamInterruptedError)
+    (overrun,) = [notice for notice in notices if isinstance(notice, cnroute.BudgetOverrun)]
+    assert overrun.spent == "2000010"
+    assert account(toy_.router) == (2_000_010, 0)
+
+
+def test_a_count_before_more_content_is_not_the_whole_bill() -> None:
+    """Usage in the middle alone: what came after it is not in it, so the cost is open and the reservation stays."""
+    pieces = [toy.frames({"text": "好", "usage": [3, 1]}, {"text": "吗" * 9}, {"finish": "stop"})]
+    toy_ = made([pieces], cnroute.Budget("1000000"))
+    stream = toy_.stream(max_tokens=10)
+    assert "".join(delta.text for delta in stream) == "好" + "吗" * 9
+    cost = stream.completion.cost
+    assert (cost.low, cost.high, cost.estimated) == (5, 23, True)
+    assert account(toy_.router) == (0, WORST - 1)  # a stream is asked for in one byte less
+
+
 def test_raw_fields_that_lengthen_the_answer_raise_the_bound() -> None:
     """`extra` may ask for more choices and longer ones than `max_tokens` says."""
     assert worst_of(extra={"toy": {"n": 3}}) > WORST + 2 * 20

@@ -117,6 +117,22 @@ def test_total_only_is_lower_and_higher_price_times_total() -> None:
     assert cost is not None and not cost.exact and cost.amount is None
 
 
+@pytest.mark.parametrize(
+    ("usage", "low", "high"),
+    [((5, 7, 100), 2 * 93 + 8 * 7, 2 * 5 + 8 * 95), ((0, 0, 9), 18, 72), ((5, 7, 12), 66, 66), ((50, 70, 10), 660, 660)],
+    ids=str,
+)
+def test_a_total_above_its_halves_is_paid(usage: tuple[int, int, int], low: int, high: int) -> None:
+    """What the total has more than the halves may be either; a total below them is none."""
+    cost = cnroute.Price("CNY", "2", "8", per=1).cost(cnroute.Usage(*usage))
+    assert cost == cnroute.Cost(Decimal(low), Decimal(high), "CNY")
+
+
+def test_a_half_above_the_total_is_no_count() -> None:
+    """Nothing exact can be made of it."""
+    assert cnroute.Price("CNY", "2", "8", per=1).cost(cnroute.Usage(5, None, 3)) is None
+
+
 def test_one_half_and_the_total_give_the_other() -> None:
     """A missing split is worked out where that is possible, and unknown otherwise."""
     price = cnroute.Price("CNY", "2", "8", per=1)

@@ -53,6 +53,8 @@ def usage_of(data: Mapping[str, Any]) -> Usage | None:
         return None
     cached = _detail(usage.get("prompt_tokens_details"), "cached_tokens")
     reasoning = _detail(usage.get("completion_tokens_details"), "reasoning_tokens")
+    if not given and not made:  # a total says that they are placeholders
+        return Usage(None, None, total, cached, reasoning)
     return Usage(given, made, total or None, cached, reasoning)
 
 

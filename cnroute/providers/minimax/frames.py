@@ -43,7 +43,7 @@ def read_line(line: str, state: StreamState, deployment: Deployment, read: Reade
     failure = failure_in(frame, deployment) if "base_resp" in frame or "error" in frame else None
     events: list[Event] = read(frame, line, state) if failure is None else []
     if frame.get("usage"):
-        events += usage_events(frame, state)
+        events += usage_events(frame, state, events)
     return tuple(events) if failure is None else (*events, failure)
 
 
@@ -65,10 +65,10 @@ def _identify(frame: Frame, state: StreamState) -> None:
     state.model = text_or_none(frame.get("model")) or state.model
 
 
-def usage_events(frame: Frame, state: StreamState) -> list[Event]:
-    """The running total, if this frame has a new one."""
+def usage_events(frame: Frame, state: StreamState, events: list[Event]) -> list[Event]:
+    """The running total, if this frame has a new one, or the same with more content: then nothing was left out."""
     usage = usage_of(frame)
-    if usage is None or usage == state.memory.get("usage"):
+    if usage is None or (not events and usage == state.memory.get("usage")):
         return []
     state.memory["usage"] = usage
     return [UsageUpdate(usage)]
