@@ -179,6 +179,8 @@ class Binding:
             name, transport = transport, self.host.create("create_transport", transport, {})
             if transport is None:
                 raise ConfigurationError(f"no plugin knows a transport called {name!r}", "transport")
+        if isinstance(transport, type):
+            raise ConfigurationError(f"{transport.__name__} is a class; a transport is an instance of one", "transport")
         if not (callable(getattr(transport, "send", None)) and callable(getattr(transport, "open", None))):
             raise ConfigurationError(f"a {type(transport).__name__} is no transport: it needs send and open", "transport")
         if getattr(transport, "is_async", False) and not asynchronous:

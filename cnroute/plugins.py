@@ -150,20 +150,19 @@ class PluginHost:
     def create(self, hook: str, name: str, settings: Mapping[str, Any]) -> Any:
         """What the first plugin makes of `create_transport` or `create_policy`; None when all decline."""
         caller = getattr(self._manager.hook, hook)
-        try:
-            return caller(name=name, settings=settings)
-        except Exception as error:  # noqa: BLE001 (a plugin's code)
-            self._blame(error, {_code(impl.function): impl.plugin_name for impl in caller.get_hookimpls()})
-            plugin, origin = blamed(error) or (name, None)
-            reason = f"{Culprit(plugin, hook, origin)}({name!r}) {how_raised(error)}: {clean_text(error)}"
+        made, error = _asked(lambda: caller(name=name, settings=settings))
+        if error is None:
+            return made
+        self._blame(error, {_code(impl.function): impl.plugin_name for impl in caller.get_hookimpls()})
+        plugin, origin = blamed(error) or (name, None)
+        reason = f"{Culprit(plugin, hook, origin)}({name!r}) {how_raised(error)}: {clean_text(error)}"
         raise PluginError(reason, plugin=plugin, distribution=origin, hook=hook)
 
     def prices(self) -> Iterator[tuple[str, str, Any]]:
         """All prices that plugins load, as (provider, model, Price)."""
         for name, load in self._each("load_prices"):
-            try:
-                rows = [tuple(row) for row in load()]
-            except Exception as error:  # noqa: BLE001 (a plugin's code)
+            rows, error = _asked(lambda load=load: [tuple(row) for row in load()])  # type: ignore[misc]
+            if error is not None:
                 self._quarantine(name, self._origin(name), f"load_prices {how_raised(error)}: {clean_text(error)}")
                 continue
             if all(map(_is_price_row, rows)):
@@ -393,7 +392,7 @@ class PluginHost:
 
         return call
 
-    def _blame(self, error: Exception, whose: Mapping[Any, str]) -> None:
+    def _blame(self, error: BaseException, whose: Mapping[Any, str]) -> None:
         """Note the plugin whose function an exception came out of: the innermost that is one of these."""
         name, trace = None, error.__traceback__
         while trace is not None:

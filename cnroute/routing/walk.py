@@ -300,7 +300,7 @@ def _counted(place: Place, request: ChatRequest, estimate: int) -> int | str:
 def _ordered(group: Group, options: list[Option], context: Context) -> Sequence[Option]:
     """What the policy makes of the options; one that raises, loses, adds or repeats any is a HookError."""
     try:
-        order = list(group.policy.order(options, context))
+        order = list(group.policy.order(list(options), context))  # a list of its own: one that it empties proves nothing
         if sorted(option.index for option in order) == [option.index for option in options]:
             return order
         what = "did not return each of its options once"

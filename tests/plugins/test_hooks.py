@@ -5,6 +5,7 @@ How plugins get into the host, and which are refused, stands in `test_host`.
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import attrs
@@ -182,7 +183,7 @@ class TestOtherHooks:
         assert [str(each.price.input) for each in toy.router.models() if each.price] == ["5", "9", "1"]
 
     @pytest.mark.parametrize(
-        "value", [5, [1], [("toy", "m")], [("toy", "m", "1")], [(1, "m", cnroute.Price("CNY"))], None, "error"]
+        "value", [5, [1], [("toy", "m")], [("toy", "m", "1")], [(1, "m", cnroute.Price("CNY"))], None, "error", "exit"]
     )
     def test_broken_prices_are_a_problem_of_that_plugin(self, value: Any) -> None:
         """The router is made without them."""
@@ -192,6 +193,8 @@ class TestOtherHooks:
             def load_prices(self) -> Any:
                 if value == "error":
                     raise RuntimeError("boom")
+                if value == "exit":
+                    sys.exit(1)
                 return value
 
         made = host(ToyProvider(), Prices())
@@ -213,7 +216,7 @@ class TestOtherHooks:
         router = cnroute.Router([deployment("a")], plugins=host(ToyProvider(), Maker(lambda: transport)), transport="mine")
         assert router.chat("x", model="a").text == "好"
         assert router.transport is transport
-        for make in (lambda: 5, shout):
+        for make in (lambda: 5, shout, lambda: sys.exit(1), lambda: FakeTransport):
             caught = raised(
                 lambda make=make: cnroute.Router([deployment("a")], plugins=host(ToyProvider(), Maker(make)), transport="mine"),
                 cnroute.ConfigurationError,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import decimal
 import random
+import sys
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -245,12 +246,27 @@ class TestForeignPolicies:
             def create_policy(self, name: str) -> Any:
                 return self.make(())
 
-        for make in (boom, lambda _: 5, lambda _: None):
+        for make in (boom, lambda _: 5, lambda _: None, lambda _: sys.exit(1)):
             caught = raised(
                 lambda make=make: Toy(plugins=host(ToyProvider(), Maker(make)), routes={"chat": cnroute.Route("odd", ["a"])}),
                 cnroute.ConfigurationError,
             )
             assert "odd" in str(caught)
+
+    def test_one_that_empties_what_it_was_given(self) -> None:
+        """It cannot lose the options by taking them out of the list that they came in."""
+
+        class Emptying(Misbehaving):
+            @cnroute.hookimpl
+            def create_policy(self, name: str, settings: Any) -> Any:
+                return self
+
+            def order(self, options: Any, context: Any) -> Any:
+                options.clear()
+                return options
+
+        toy = Toy([answer()], plugins=host(ToyProvider(), Emptying(None)), routes={"chat": cnroute.Route("odd", ["a", "b"])})
+        assert type(raised(toy.chat)) is cnroute.HookError
 
 
 class TestPlans:
