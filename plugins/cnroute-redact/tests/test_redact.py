@@ -168,6 +168,37 @@ def test_pictures_are_not_searched() -> None:
     assert urls == [data, "https://example.cn/[PHONE_1].png"]
 
 
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        (["我的电话是138", "00138000"], ["我的电话是[PHONE_1]"]),
+        (["138", "0013", "8000,谢谢"], ["[PHONE_1]", ",谢谢"]),
+        (["138", "00138000 139", "00139000 好"], ["[PHONE_1]", " [PHONE_2]", " 好"]),
+        ([PHONE, "138", "00138000"], ["[PHONE_1]"] * 2),
+        (["zhang@exam", "ple.com"], ["[MAIL_1]"]),
+        (["一", "二"], ["一", "二"]),
+        ([f"{PHONE} ", "2"], ["[PHONE_1] ", "2"]),
+    ],
+    ids=range(7),
+)
+def test_what_is_torn_between_two_parts_does_not_leave(texts: list[str], expected: list[str]) -> None:
+    """A vendor that takes parts puts their texts together: what is personal in the whole is masked."""
+    image = {"type": "image_url", "image_url": {"url": "https://example.cn/a.png"}}
+    parts = [*({"type": "text", "text": text} for text in texts), image]
+    made = sent("minimax-v2", messages=[{"role": "user", "content": parts}]).json()
+    content = made["messages"][-1]["content"]
+    assert [part["text"] for part in content if part["type"] == "text"] == expected
+    assert content[-1] == image
+
+
+def test_parts_with_a_picture_between_them_are_not_one_text() -> None:
+    """Nor are two messages."""
+    image = {"type": "image_url", "image_url": {"url": "https://example.cn/a.png"}}
+    parts = [{"type": "text", "text": "138"}, image, {"type": "text", "text": "00138000"}]
+    made = sent("minimax-v2", messages=[{"role": "user", "content": parts}]).json()
+    assert made["messages"][-1]["content"] == parts
+
+
 def test_streams_and_the_async_router_are_masked_too() -> None:
     """It is one place that all calls pass."""
     async def call() -> bytes:

@@ -4,11 +4,14 @@ Rules of this file
 - One value has one placeholder in a request, however often and however spelled it stands there: `[PHONE_1]`.
 - Values are numbered in the order of the conversation, so that a longer conversation keeps its numbers, and so does the
   next vendor after a failure.
+- What is torn between two texts of one message is found, too: the model reads them as one.
 - A text that is JSON stays JSON: tool-call arguments, and what tools return.
 """
 
 from __future__ import annotations
 
+import itertools
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -48,9 +51,33 @@ class Masker:
             }
             return made if any(name not in value or made[name] is not value[name] for name in made) else value
         if isinstance(value, list):
-            items = [self.mask(item, numbers=numbers, key=key, depth=depth) for item in value]
-            return items if any(new is not old for new, old in zip(items, value, strict=True)) else value
+            return self._list(value, numbers, key, depth)
         return self._number(value, numbers)
+
+    def _list(self, value: list[Any], numbers: bool, key: str, depth: int) -> list[Any]:
+        several = sum(map(_is_text_part, value)) > 1
+        whole = self._sewn(value) if several else value
+        items = [self.mask(item, numbers=numbers, key=key, depth=depth) for item in whole]
+        if several:  # once more: a number that stood whole beside a torn one hid it
+            items = self._sewn(items)
+        same = len(items) == len(value) and all(new is old for new, old in zip(items, value, strict=True))
+        return value if same else items
+
+    def _sewn(self, parts: list[Any]) -> list[Any]:
+        """`parts` with a placeholder for each value that begins in one text and ends in another; texts left empty go."""
+        texts = [part["text"] if _is_text_part(part) else "\0" for part in parts]
+        whole, starts = "".join(texts), list(itertools.accumulate(map(len, texts), initial=0))
+        torn = [
+            (bisect_right(starts, each.start) - 1, bisect_right(starts, each.end - 1) - 1, each)
+            for each in find(whole, self._rules)
+        ]
+        named = [(first, last, each, self._placeholder(each.kind, each.value, "")) for first, last, each in torn if first != last]
+        for first, last, each, name in reversed(named):
+            self.written.add(whole[each.start : each.end])
+            texts[first] = texts[first][: each.start - starts[first]] + name
+            texts[last] = texts[last][each.end - starts[last] :]
+            texts[first + 1 : last] = [""] * (last - first - 1)
+        return [_with_text(part, text) for part, text in zip(parts, texts, strict=True) if text] if named else parts
 
     def _number(self, value: Any, numbers: bool) -> Any:
         if isinstance(value, float) and value.is_integer() and abs(value) < _MOST:
@@ -90,6 +117,14 @@ class Masker:
     def counts(self) -> str:
         """How many values of each kind were masked: `PHONE 2, MAIL 1`; no value is in it."""
         return ", ".join(f"{kind.upper()} {count}" for kind, count in self._count.items())
+
+
+def _is_text_part(part: Any) -> bool:
+    return isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str)
+
+
+def _with_text(part: Any, text: str) -> Any:
+    return {**part, "text": text} if _is_text_part(part) else part
 
 
 def _json(text: str) -> Any:
