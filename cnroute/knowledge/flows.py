@@ -48,6 +48,8 @@ _PAGE = 100
 # difference between the vendor's clock and ours.
 _CLOCKS_DIFFER = 300.0
 _WAIT_FIRST, _WAIT_MOST = 0.1, 3.0
+# The seconds before the deadline in which the status is asked for the last time.
+_LAST_LOOK = 0.5
 _SMALL = 65536
 
 
@@ -262,17 +264,21 @@ class Flows:
 
     def wait(self, run: Operation, base_id: int) -> Flow[Base]:
         """The base as soon as it is available."""
-        pause = _WAIT_FIRST
+        pause, base = _WAIT_FIRST, None
         while True:
-            base = yield from self.get(run, base_id)
+            try:
+                base = yield from self.get(run, base_id)
+            except CallError as error:
+                if base is None or error.kind is not K.DEADLINE_EXCEEDED:
+                    raise
+                raise _still_loading(run, base) from None
             run.bases[:] = [base_id]
             if base.available:
                 return base
-            room = run.remaining()
-            if room <= pause:
-                run.looked, run.advice = True, "wait again: the base goes on loading at the vendor; get() shows its status"
-                raise out_of_time(run, f"the base {base_id} is still {base.status or 'without a status'} after {run.total:g} s")
-            yield Sleep(pause * (0.8 + 0.2 * run.random()), run.deadline())
+            room = run.remaining() - min(_LAST_LOOK, run.total / 10)
+            if room <= 0:
+                raise _still_loading(run, base)
+            yield Sleep(min(pause * (0.8 + 0.2 * run.random()), room), run.deadline())
             pause = min(pause * 1.5, _WAIT_MOST)
 
     def delete(self, run: Operation, base_id: int) -> Flow[None]:
@@ -395,6 +401,12 @@ def _once(run: Operation, request: HttpRequest, read: Callable[[Data], T]) -> Fl
     yield Begin(deadline)
     response = yield Send(run.place, request, deadline)
     return decoded(run, response, read)
+
+
+def _still_loading(run: Operation, base: Base) -> CallError:
+    run.bases[:] = [base.id]
+    run.looked, run.advice = True, "wait again: the base goes on loading at the vendor; get() shows its status"
+    return out_of_time(run, f"the base {base.id} is still {base.status or 'without a status'} after {run.total:g} s")
 
 
 def _made_now(run: Operation, base: Base, name: str | None, before: frozenset[int] | None) -> bool:

@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 
 import attrs
 
-from cnroute.errors import CallError, DeadlineExceededError, error_for
+from cnroute.errors import CallError, error_for
 from cnroute.failures import Attempt, Failure, FailureKind, clean_text
-from cnroute.flow.answer import AttemptFailed, clean_id, completed, refusal_in
+from cnroute.flow.answer import AttemptFailed, clean_id, completed, masked, refusal_in
 from cnroute.flow.effects import Send, Sleep
 from cnroute.flow.running import Audience
 from cnroute.http import FileBody, HttpRequest, HttpResponse, header_request_id
@@ -292,6 +292,6 @@ def _back_off(operation: Operation, failure: Failure) -> float:
     return operation.random() * min(retries.backoff_cap, base * 2.0 ** (_tried(operation) - 1))
 
 
-def out_of_time(operation: Operation, what: str) -> DeadlineExceededError:
+def out_of_time(operation: Operation, what: str) -> CallError:
     """The error of an operation whose time is up although every answer was good."""
-    return DeadlineExceededError(clean_text(what, 500), billing="none")
+    return error_for(masked(Failure(K.DEADLINE_EXCEEDED, clean_text(what, 500), billing="none"), operation.place))

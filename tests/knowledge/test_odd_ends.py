@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 import cnroute
 from tests.knowledge.conftest import Make
-from tests.knowledge.vendor import Exchange, Vendor, code, lost, saying
+from tests.knowledge.vendor import KEY, Exchange, Vendor, code, lost, saying
 
 LIST, LIST_FILES, UPLOAD = "/embedding/list_knowledge_base", "/files/list", "/files/upload"
 
@@ -90,6 +91,18 @@ def test_a_refused_upload_names_nobodys_file(make: Make, vendor: Vendor) -> None
     with pytest.raises(cnroute.ConnectionFailedError) as unknown:
         make().upload(b"text", name="a.txt")
     assert unknown.value.ids["files"] == tuple(vendor.files) != (other.id,)
+
+
+def test_a_wait_looks_until_its_time_is_up(kb: Any, vendor: Vendor) -> None:
+    """A base that is available in the last tenths of the timeout is found; what a vendor calls a status is masked."""
+    base = kb.create("k", kb.upload(b"text", name="a.txt").id)
+    vendor.polls_until_available = 10**9
+    vendor.bases[base.id]["status"] = f"loading for {KEY}"
+    began = time.monotonic()
+    with pytest.raises(cnroute.DeadlineExceededError, match="still loading for ") as caught:
+        kb.wait(base.id, timeout=1.6)
+    assert time.monotonic() - began > 1.4
+    assert KEY not in f"{caught.value} {caught.value.record()}"
 
 
 # -- files that are no ordinary files
