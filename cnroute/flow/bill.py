@@ -76,7 +76,10 @@ def _estimated(place: Place, request: ChatRequest, completion: ChatCompletion | 
         return None if top is None else Cost(ZERO, top.high, price.currency, estimated=True)
     made = round(tokens.estimate(completion.text) + tokens.estimate(completion.reasoning))
     low, high = price.of(given // 2, made // 2), price.of(2 * given, 2 * made + 1)
-    return None if low is None or high is None else Cost(low.low, high.high, price.currency, estimated=True)
+    if low is None or high is None:
+        return None
+    # A long request may be cheaper than a short one.
+    return Cost(min(low.low, high.low), max(low.high, high.high), price.currency, estimated=True)
 
 
 def worst_cost(place: Place, request: ChatRequest, body: bytes) -> Decimal | None:

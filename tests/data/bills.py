@@ -124,8 +124,8 @@ def attempt_cost(case: Case, price: Case | None, answer: Case) -> Case | None:
         found, estimated = (Fraction(0), span(price, 2 * prompt, case["max_tokens"], 0, None)[1]), True
     elif told is None:
         made = round(seems(answer["text"]))
-        low, high = span(price, prompt // 2, made // 2, 0, None)[0], span(price, 2 * prompt, 2 * made + 1, 0, None)[1]
-        found, estimated = (low, high), True
+        ends = *span(price, prompt // 2, made // 2, 0, None), *span(price, 2 * prompt, 2 * made + 1, 0, None)
+        found, estimated = (min(ends), max(ends)), True  # a long request may be cheaper than a short one
     elif failed:
         usage = answer["usage"]
         longest = span(price, usage["input"], max(usage["output"], case["max_tokens"]), 0, None)[1]

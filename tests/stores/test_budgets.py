@@ -275,6 +275,13 @@ def test_a_count_before_more_content_is_not_the_whole_bill() -> None:
     assert account(toy_.router) == (0, WORST - 1)  # a stream is asked for in one byte less
 
 
+def test_an_estimate_over_falling_tiers_is_a_range() -> None:
+    """A long request may be cheaper than a short one: the ends of the estimate do not change places."""
+    price = cnroute.Price("CNY", tiers=[{"up_to": 8, "input": "100", "output": "100"}, {"input": "1", "output": "1"}], per=1)
+    cost = made([{"text": "好", "finish": "stop"}], deployments=[paid(price=price)]).chat(max_tokens=10).cost
+    assert cost.low < cost.high
+
+
 def test_raw_fields_that_lengthen_the_answer_raise_the_bound() -> None:
     """`extra` may ask for more choices and longer ones than `max_tokens` says."""
     assert worst_of(extra={"toy": {"n": 3}}) > WORST + 2 * 20
