@@ -141,8 +141,9 @@ def _spent(call: Call) -> Decimal:
     for attempt in call.attempts:
         if attempt.billing != "none":
             known = attempt.usage is not None and attempt.cost is not None and not attempt.cost.estimated
-            most = attempt.cost.high if known and attempt.cost is not None else call.worst.get(attempt.deployment, ZERO)
-            spent = EXACT.add(spent, most)
+            worst = call.worst.get(attempt.deployment, ZERO)
+            told = attempt.cost or Cost(ZERO, ZERO, call.currency)
+            spent = EXACT.add(spent, told.high if known else max(worst, told.low))
     return spent
 
 

@@ -282,6 +282,14 @@ def test_an_estimate_over_falling_tiers_is_a_range() -> None:
     assert cost.low < cost.high
 
 
+def test_a_fallback_counts_what_a_broken_stream_told_above_its_bound() -> None:
+    """`max_cost` has room for two upper bounds, but the first vendor counted a thousand tokens before it failed."""
+    first = [toy.frames({"usage": [3, 1000]}, {"error": {"kind": "server_error"}})]
+    toy_ = made({"a": [first], "b": [toy.good_stream()]}, names="a b")
+    error = toy.raised(lambda: list(toy_.stream(max_tokens=10, max_cost=str(2 * WORST))))
+    assert [attempt.deployment for attempt in error.attempts] == ["a"]
+
+
 def test_raw_fields_that_lengthen_the_answer_raise_the_bound() -> None:
     """`extra` may ask for more choices and longer ones than `max_tokens` says."""
     assert worst_of(extra={"toy": {"n": 3}}) > WORST + 2 * 20
