@@ -73,12 +73,20 @@ class AsyncRouter(BaseRouter):
     async def close(self) -> None:
         """Cancel running calls, refuse new ones, close every connection."""
         if self._engine.close():
-            closing = self._engine.transport.close()
-            if closing is not None:
-                await closing
-            store = self._engine.binding.store
+            try:
+                closing = self._engine.transport.close()
+                if closing is not None:
+                    await closing
+            finally:
+                await self._flush()
+
+    async def _flush(self) -> None:
+        """Say to a shared store what is still to be said, and let the threads go."""
+        store = self._engine.binding.store
+        try:
             if store is not None and store.remote:
                 await self._threads.run(self._engine.flush)
+        finally:
             self._threads.close()
 
     async def __aenter__(self) -> Self:

@@ -21,6 +21,7 @@ import attrs
 from cnroute import arguments
 from cnroute.deployments import Deployment, ModelInfo, Route, checked_base_url, checked_name
 from cnroute.errors import BadRequestError, ConfigurationError, PluginError, Problem
+from cnroute.failures import how_raised
 from cnroute.money import Price, amount, currency_code, day_of, start_of
 from cnroute.plugins import PluginHost
 from cnroute.routing.deadline import Clock
@@ -257,17 +258,28 @@ class Binding:
 
     def _bound(self, ready: Deployment, hooks: Any, info: ModelInfo | None) -> Place:
         kept = self._unchanged(ready)
-        bind = getattr(self.transport, "bind", None)
         breaker = ready.breaker if ready.breaker is not None else self.settings.breaker
         assert ready.limits is not None  # noqa: S101 (filled in by place)
         limits = nearest(Timeouts, ready.timeouts, self.settings.timeouts)
         return Place(
             ready, hooks,
-            kept.transport if kept else bind(ready) if bind is not None else self.transport,
+            kept.transport if kept else self._transport_for(ready),
             kept.health if kept else Health(ready.limits, breaker, self.clock, self.random),
             info, Clocked.of(limits), self._rates.get(ready.price.currency) if ready.price else Decimal(1), self.currency,
             self.ratios.setdefault((ready.provider, ready.model), Ratio()),
         )
+
+    def _transport_for(self, ready: Deployment) -> Any:
+        bind = getattr(self.transport, "bind", None)
+        if bind is None:
+            return self.transport
+        try:
+            return bind(ready)
+        except (ConfigurationError, MemoryError):
+            raise
+        except Exception as error:  # noqa: BLE001 (a transport may be a stranger's)
+            what = how_raised(error)
+        raise ConfigurationError(f"transport {type(self.transport).__name__}: bind {what}", "transport")
 
     def _unchanged(self, ready: Deployment) -> Place | None:
         """The place of the same deployment before a reload: its health and connections are kept, at another price too."""

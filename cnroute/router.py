@@ -161,8 +161,10 @@ class Router(BaseRouter):
     def close(self) -> None:
         """Cancel running calls, refuse new ones, close every connection."""
         if self._engine.close():
-            self._engine.transport.close()
-            self._engine.flush()
+            try:
+                self._engine.transport.close()
+            finally:
+                self._engine.flush()
 
     def __enter__(self) -> Self:
         return self

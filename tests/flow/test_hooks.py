@@ -360,6 +360,47 @@ def test_a_strangers_transport_that_raises_is_named() -> None:
     assert frames({"a": 1}) == b'data: {"a": 1}\n\n'
 
 
+class Clumsy:
+    """A transport that raises where a router is made and closed."""
+
+    def __init__(self, *, binds: bool) -> None:
+        self.binds = binds
+
+    def bind(self, deployment: cnroute.Deployment) -> Clumsy:
+        """Raise, or be every deployment's."""
+        if not self.binds:
+            raise ZeroDivisionError(deployment.api_key)
+        return self
+
+    def send(self, request: Any, deadline: Any) -> Any:
+        """Not asked here."""
+        raise AssertionError
+
+    open = send
+
+    def close(self) -> None:
+        """Raise."""
+        raise OSError("the way out is blocked")
+
+
+def test_a_strangers_transport_that_cannot_bind_is_named() -> None:
+    """Where the router is made: a ConfigurationError, without the key."""
+    with pytest.raises(cnroute.ConfigurationError, match=r"transport Clumsy: bind raised ZeroDivisionError \(test_hooks") as caught:
+        cnroute.Router([deployment("a")], transport=Clumsy(binds=False), plugins=host(ToyProvider()))
+    assert caught.value.__context__ is None
+
+
+def test_a_strangers_transport_that_cannot_close_loses_no_settlement() -> None:
+    """The store is told everything all the same, and the transport's own error is not hidden."""
+    store = cnroute.MemoryStore()
+    told: list[str] = []
+    store.close = lambda: told.append("closed")  # type: ignore[method-assign]
+    router = cnroute.Router([deployment("a")], transport=Clumsy(binds=True), plugins=host(ToyProvider()), store=store)
+    with pytest.raises(OSError, match="blocked"):
+        router.close()
+    assert told == ["closed"]
+
+
 def test_a_call_error_that_a_stream_hook_raises_is_the_failure_that_it_describes() -> None:
     """As in the other hooks: typed, with its code, and no plugin_error."""
 
