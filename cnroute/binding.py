@@ -415,8 +415,15 @@ class Binding:
         return self.course(name, group, Route())
 
     def _close_transport(self) -> None:
-        if self._before is None and self.transport is not None and not getattr(self.transport, "is_async", False):
+        if self._before is not None or self.transport is None or getattr(self.transport, "is_async", False):
+            return
+        try:
             self.transport.close()
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 (a transport may be a stranger's)
+            name = type(self.transport).__name__
+            self._problems.append(Problem("transport", f"transport {name}: close {how_raised(error)}"))
 
 
 def retire(place: Place) -> None:
