@@ -22,14 +22,21 @@ THREADS = 16
 
 
 def results(chosen: Sequence[Case], threads: int = THREADS) -> Iterator[Result]:
-    """The cases' results as they come: the light ones side by side, then the heavy ones one after the other."""
+    """The cases' results as they come: the light ones side by side, then the heavy ones one after the other.
+
+    A light one whose only problem is its time is run once more with nothing beside it, and what it then takes counts.
+    """
+    alone = [case for case in chosen if case.row.alone]
     with ThreadPoolExecutor(threads) as pool:
-        light = [pool.submit(run, case) for case in sorted(chosen, key=_hanging) if not case.row.alone]
+        light = {pool.submit(run, case): case for case in sorted(chosen, key=_hanging) if not case.row.alone}
         for future in as_completed(light):
-            yield future.result()
-    for case in chosen:
-        if case.row.alone:
-            yield run(case)
+            result = future.result()
+            if result.late and len(result.problems) == 1:
+                alone.append(light[future])
+            else:
+                yield result
+    for case in alone:
+        yield run(case)
 
 
 def _hanging(case: Case) -> float:

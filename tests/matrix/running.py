@@ -59,6 +59,7 @@ class Result:
     after: str = ""
     overshoot: float | None = None
     memory: int | None = None
+    late: bool = False
     problems: list[str] = attrs.field(factory=list)
 
     @property
@@ -285,7 +286,8 @@ def _judge_second(course: Course) -> None:
 def _judge_time(course: Course) -> None:
     row, seconds = course.case.row, course.seen.seconds
     bound = row.seconds + (0.3 if course.case.places == "two" else 0.0)
-    course.expect(seconds <= bound + SLACK, f"{seconds:.2f} s, bound {bound:.2f}")
+    course.result.late = seconds > bound + SLACK
+    course.expect(not course.result.late, f"{seconds:.2f} s, bound {bound:.2f}")
     limit = rows.LIMITS.get(str(row.bound))
     if limit is not None and course.case.places == "alone" and course.error is not None:
         course.result.overshoot = max(0.0, seconds - limit)
