@@ -436,15 +436,19 @@ class RedisStore:
             return True
 
     def _fell(self, trouble: str, clock: Clocks) -> None:
-        first = self._trouble is None
-        self._trouble, self._down_until = trouble, clock.monotonic() + OPEN_SECONDS
+        with self._lock:  # many threads may see it at once, and one of them tells
+            first = self._trouble is None
+            self._trouble, self._down_until = trouble, clock.monotonic() + OPEN_SECONDS
         if first:
             self._tell("degraded", trouble)
 
     def _rose(self) -> None:
-        if self._trouble is not None:
-            self._trouble = None
-            self._hello = 0.0
+        if self._trouble is None:
+            return
+        with self._lock:
+            last = self._trouble is not None
+            self._trouble, self._hello = None, 0.0
+        if last:
             self._tell("restored", "")
 
     def _tell(self, state: str, reason: str) -> None:

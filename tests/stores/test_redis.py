@@ -392,6 +392,36 @@ def test_a_refused_connection_fails_no_call() -> None:
     outage(f"redis://127.0.0.1:{free_port()}/0", FakeClock(), None)
 
 
+def test_an_outage_that_many_threads_see_at_once_is_told_once() -> None:
+    """Each round 16 threads find the store away together, then well together; every change is told by one of them."""
+    store, told, meeting = cnroute.RedisStore(f"redis://127.0.0.1:{free_port()}/0"), [], threading.Barrier(16)
+
+    class Listener:
+        def notify(self, notice: cnroute.StoreChanged) -> None:
+            told.append(notice.state)
+
+    class Slow(FakeClock):
+        def monotonic(self) -> float:
+            time.sleep(0.001)  # the others come in between
+            return super().monotonic()
+
+    def see() -> None:
+        for _ in range(5):
+            meeting.wait()
+            store._fell("TimeoutError", Slow())
+            meeting.wait()
+            store._rose()
+
+    listener = Listener()
+    store.listen(listener)
+    threads = [threading.Thread(target=see) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert told == ["degraded", "restored"] * 5
+
+
 def outage(url: str, clock: FakeClock, asked: Callable[[], int] | None) -> None:
     toy_ = made([toy.answer()], cnroute.Budget("10000"), store=cnroute.RedisStore(url), clock=clock,
                 deployments=[paid(rate_limit=cnroute.RateLimit(1000))])  # fmt: skip
