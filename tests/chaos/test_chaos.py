@@ -73,6 +73,14 @@ def bench() -> ModuleType:
         sys.path.remove(str(ROOT / "benchmarks"))
 
 
+def test_what_a_run_leaves_behind_is_seen(bench: ModuleType) -> None:
+    """Objects show among Python's blocks, and 20 MiB that only C knows of in what is taken of malloc."""
+    first = bench.watching.Rest.now()
+    kept = [[number] for number in range(first.blocks // 10)], bytearray(20 * 2**20)
+    blocks, memory = bench.watching.Rest.now().since(first)
+    assert blocks > 9 and memory > 15, kept[1][:0]
+
+
 def test_the_bound_is_that_of_the_reliability_page(bench: ModuleType) -> None:
     """6 % that cost nothing and 13 % that may have cost something leave 98 % of the calls."""
     odds = bench.vendors.Odds(none=0.06, unknown=0.13, billed=0.0)
