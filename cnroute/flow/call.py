@@ -25,7 +25,7 @@ from cnroute.flow.bill import attempt_cost, bill_of
 from cnroute.flow.build import CannotBuild, build, check_cost
 from cnroute.flow.effects import Admit, Effect, Sleep
 from cnroute.flow.holding import claim, settle, settle_failed
-from cnroute.flow.pursuit import Move, Pursuit
+from cnroute.flow.pursuit import Pursuit
 from cnroute.flow.running import Call
 from cnroute.http import HttpRequest
 from cnroute.money import EXACT, ZERO, Cost
@@ -69,7 +69,9 @@ def _pursue(call: Call) -> Flow:
         move = pursuit.next_move()
         if move.wait > 0:
             yield Sleep(move.wait, Deadline(call.deadline_at, call.walk.course.timeouts, call.clock))
-        if _rests(call, move, pursuit):
+        refusal = None if move.asked or move.probe else pursuit.rests(move.step)
+        if refusal is not None:
+            pursuit.refused(move.step, refusal)
             continue
         request = _built(call, move.step, pursuit)
         if request is None:
@@ -82,7 +84,7 @@ def _pursue(call: Call) -> Flow:
         if claimed is not None and claimed.degraded is not None:
             call.walk.degraded = claimed.degraded
         if isinstance(lease, Refusal):
-            _refused(call, move.step, lease, pursuit)
+            pursuit.refused(move.step, lease)
             continue
         if not pursuit.has_time():  # waiting for a place took it
             lease.end()
@@ -90,22 +92,6 @@ def _pursue(call: Call) -> Flow:
         completion = yield from _try(call, move.step, request, deadline, lease, pursuit)
         if completion is not None:
             return completion
-
-
-def _rests(call: Call, move: Move, pursuit: Pursuit) -> bool:
-    """Whether the candidate's breaker is open or it cools down; then no request is built for it.
-
-    With a store the breaker may be one that processes share, which is asked on admission.
-    """
-    refusal = None if move.probe or call.guard is not None else move.step.place.health.refusal()
-    if refusal is not None:
-        _refused(call, move.step, refusal, pursuit)
-    return refusal is not None
-
-
-def _refused(call: Call, step: Step, refusal: Refusal, pursuit: Pursuit) -> None:
-    pursuit.refused(step, refusal)
-    candidate_skipped(call, step, refusal.reason, refusal.detail)
 
 
 def _limits(call: Call, step: Step) -> Timeouts:

@@ -18,6 +18,7 @@ import attrs
 
 from cnroute.errors import CallError, NoCandidateError, error_for
 from cnroute.failures import Failure, FailureKind
+from cnroute.flow.announce import candidate_skipped
 from cnroute.flow.running import Call
 from cnroute.routing.fallback import PRICE_UNKNOWN
 from cnroute.routing.health import Refusal
@@ -35,11 +36,15 @@ _PASSING = ("cooling_down", "throttled")
 
 @attrs.define(eq=False)
 class Move:
-    """Try `step`, after `wait` seconds, as the probe of an open breaker if `probe`."""
+    """Try `step`, after `wait` seconds, as the probe of an open breaker if `probe`.
+
+    `asked`: its breaker was asked just now.
+    """
 
     step: Step
     wait: float = 0.0
     probe: bool = False
+    asked: bool = False
 
 
 @attrs.define(eq=False)
@@ -91,6 +96,7 @@ class Pursuit:
         """`step` was not admitted."""
         self._tried(step).refusal = refusal
         self._call.walk.skip(step, refusal.reason, refusal.detail, refusal.inputs)
+        candidate_skipped(self._call, step, refusal.reason, refusal.detail)
 
     def cannot(self, step: Step, failure: Failure, inputs: Mapping[str, Any]) -> None:
         """`step` cannot take this request at all."""
@@ -101,7 +107,10 @@ class Pursuit:
             self._last, self._stopped = failure, True
 
     def _tried(self, step: Step) -> _Tried:
-        self._untried = [other for other in self._untried if other is not step]
+        if self._untried and self._untried[0] is step:  # as a rule
+            del self._untried[0]
+        else:
+            self._untried = [other for other in self._untried if other is not step]
         return self._seen.setdefault(step.place.deployment.name, _Tried(step))
 
     def decision(self, failure: Failure) -> str:
@@ -123,12 +132,30 @@ class Pursuit:
         decided, self._next = self._next, None
         if self._stopped or not self.may_go_on():
             raise self._error()
-        if self._untried or self._reaches(1):
-            return Move(self._untried[0])
+        step = self._next_untried()
+        if step is not None:
+            return Move(step, asked=True)
         move = decided or self._waiting_move() or self._probing_move()
         if move is None:
             raise self._error()
         return move
+
+    def _next_untried(self) -> Step | None:
+        """The next candidate that was not tried and does not rest; those that do are refused on the way."""
+        while self._untried or self._reaches(1):
+            step = self._untried[0]
+            refusal = self.rests(step)
+            if refusal is None:
+                return step
+            self.refused(step, refusal)
+        return None
+
+    def rests(self, step: Step) -> Refusal | None:
+        """Why `step` is left alone: its breaker is open or it cools down; then no request is built for it.
+
+        With a store the breaker may be one that processes share, which is asked on admission.
+        """
+        return None if self._call.guard is not None else step.place.health.refusal()
 
     def share_ends(self, step: Step) -> float:
         """The instant at which an attempt at `step` is cut, so that others may still be tried."""

@@ -192,7 +192,9 @@ class Reading:
                         self._counted = len(given)
                     else:
                         self._other(event)
-            if self.done or (line.endswith("[DONE]") and self._is_done(line)):
+                if self.done:
+                    return
+            if line and line[-1] == "]" and self._is_done(line):
                 self.done = True
                 return
 

@@ -202,7 +202,8 @@ class Health:
         if not (self._open or self._cool_until):
             return None
         with self._lock:
-            self._settle()
+            if self._ended:
+                self._settle()
             return self._refusal(False)
 
     def check(self, lease: Lease, probe: bool) -> Refusal | None:

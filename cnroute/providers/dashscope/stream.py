@@ -108,6 +108,8 @@ class _Stream:
     status: int | None = None
     calm: bool = True
     """Nothing but a usual frame is expected: no line has spoken of an error or of a status."""
+    only: _Answer | None = None
+    """The answer whose next increment is all that a usual frame can hold; None where there may be others, or an end."""
     ending: bool = False
     last: Any = None
 
@@ -131,7 +133,8 @@ def parse_stream_line(line: str, state: StreamState, deployment: Deployment) -> 
             return ()
     value = sse_data(line, memory)
     if type(value) is dict:
-        return _usual(value, stream, state) or _frame(value, stream, state, deployment)
+        usual = _usual(value, stream.only, state) if stream.calm and stream.only is not None else None
+        return usual or _frame(value, stream, state, deployment)
     if value is NOTHING:
         stream.calm = False  # a piece of an event over several lines is kept
         return ()
@@ -175,21 +178,23 @@ def _bad(reason: str, state: StreamState) -> Failure:
     return Failure(FailureKind.BAD_RESPONSE, reason, request_id=state.request_id)
 
 
-def _usual(frame: dict[str, Any], stream: _Stream, state: StreamState) -> tuple[Delta | Failure, ...] | None:
+def _usual(frame: dict[str, Any], answer: _Answer, state: StreamState) -> tuple[Delta | Failure, ...] | None:
     """The events of the frame that streams are full of, where the only choice goes on with its text; None for others.
 
     It says what `_frame` says, at a third of its cost.
     """
-    output, request_id, answer = frame.get("output"), frame.get("request_id"), stream.answers.get(0)
-    if not stream.calm or answer is None or stream.ending or len(frame) != 3 or type(output) is not dict or len(output) != 1:
+    output = frame.get("output")
+    if len(frame) != 3 or type(output) is not dict or len(output) != 1 or frame.get("request_id") != state.request_id:
         return None
     rows = output.get("choices")
     row = rows[0] if type(rows) is list and len(rows) == 1 else None
-    message = row.get("message") if type(row) is dict and row.get("finish_reason") == "null" and not row.get("index") else None
-    if type(message) is not dict or len(message) > 2 or "role" not in message or request_id != state.request_id:
+    if type(row) is not dict or row.get("finish_reason") != "null" or row.get("index"):
+        return None
+    message = row.get("message")
+    if type(message) is not dict or len(message) > 2 or "role" not in message:
         return None
     said, usage = message.get("content"), usage_of(frame.get("usage"))
-    if type(said) is not str or usage is None or stream.wanted > 1 or len(stream.answers) > 1 or stream.grow is _difference:
+    if type(said) is not str or usage is None:
         return None
     state.raw = frame
     answer.text.append(said)
@@ -214,6 +219,8 @@ def _frame(
         _read(frame, stream, state, events)
     except NotAnAnswer as error:
         events.append(_bad(str(error), state))
+    alone = stream.grow is _appended and stream.wanted <= 1 and len(stream.answers) == 1 and not stream.ending
+    stream.only = stream.answers.get(0) if alone else None
     return tuple(events)
 
 
