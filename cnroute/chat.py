@@ -231,7 +231,7 @@ class ChatRequest:
         return request
 
 
-@attrs.frozen(slots=False)  # without slots a frozen object is made in two thirds of the time; streams make thousands
+@attrs.frozen(slots=False, init=False)
 class Usage:
     """Tokens as the vendor counted them; None is unknown, never a made-up 0.
 
@@ -246,9 +246,15 @@ class Usage:
     reasoning_tokens: int | None = None
     searches: int | None = None
 
-    def __attrs_post_init__(self) -> None:
-        if self.total_tokens is None and self.input_tokens is not None and self.output_tokens is not None:
-            self.__dict__["total_tokens"] = self.input_tokens + self.output_tokens
+    def __init__(
+        self, input_tokens: int | None = None, output_tokens: int | None = None, total_tokens: int | None = None,
+        cached_tokens: int | None = None, reasoning_tokens: int | None = None, searches: int | None = None,
+    ) -> None:
+        if total_tokens is None and input_tokens is not None and output_tokens is not None:
+            total_tokens = input_tokens + output_tokens
+        own = self.__dict__  # half the time of what attrs makes for a frozen class: a stream counts in every frame
+        own["input_tokens"], own["output_tokens"], own["total_tokens"] = input_tokens, output_tokens, total_tokens
+        own["cached_tokens"], own["reasoning_tokens"], own["searches"] = cached_tokens, reasoning_tokens, searches
 
     @property
     def prompt_tokens(self) -> int | None:

@@ -18,6 +18,10 @@ _LONE = re.compile("[\ud800-\udfff]")
 MAX_DEPTH = 64
 
 
+# The value that begins at an index of a text, and where it ends; raises one of `_UNREADABLE` for what it cannot read.
+_Scan = Callable[[str, int], tuple[Any, int]]
+
+
 class JsonError(ValueError):
     """Text that is not JSON as cnroute reads it: broken, too deep, or with numbers that JSON does not have."""
 
@@ -39,14 +43,19 @@ def loads(data: bytes | str, depth: int = MAX_DEPTH) -> Any:
     Invalid UTF-8 becomes U+FFFD. Raises JsonError, and nothing else, for what is not JSON or nested deeper than `depth`.
     """
     text = data if isinstance(data, str) else data.decode("utf-8", "replace")
-    value = _reader(text)
+    try:
+        value, end = _scan(text, 0)
+    except _UNREADABLE:
+        end = -1
+    if end < 0 or (end < len(text) and text[end:].strip(_BLANKS)):
+        value = _read_exactly(text)
     if text.count("{") + text.count("[") > depth and _is_deeper(value, depth):
         raise JsonError("nested too deeply")
-    return _mended(value) if "\\u" in text and _HALF_PAIR.search(text) else value
+    return _mended(value) if "\\" in text and "\\u" in text and _HALF_PAIR.search(text) else value
 
 
-def read_exactly(text: str) -> Any:
-    """By the scanner of the standard library, kept: `json.loads` makes one for each call and costs 1.3 times as much."""
+def _read_exactly(text: str) -> Any:
+    """By the scanner of the standard library; blanks around the value are forgiven, and every error is a JsonError."""
     reason = "text behind the value"
     try:
         value, end = _SCAN(text, 0)
@@ -65,7 +74,7 @@ def _behind_blanks(text: str) -> Any:
     rest = text.lstrip(_BLANKS) if text[:1] != "\ufeff" else text[1:]
     if len(rest) in (0, len(text)):
         raise JsonError("no value")
-    return read_exactly(rest)
+    return _read_exactly(rest)
 
 
 def dumps(value: Any) -> bytes:
@@ -113,7 +122,9 @@ def plain(value: Any, depth: int = 64) -> Any:
 # Python writes no integer of more than 4,300 digits.
 _MOST_BITS = 14_000
 
-_SCAN = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite).scan_once  # type: ignore[attr-defined]
+# The scanner of the standard library, kept: `json.loads` makes one for each call and costs 1.3 times as much.
+_SCAN: _Scan = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite).scan_once  # type: ignore[attr-defined]
+_UNREADABLE = (StopIteration, ValueError, RecursionError)
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 _BLANKS = " \t\n\r"
 
@@ -143,7 +154,7 @@ def _mended(value: Any) -> Any:
     return value
 
 
-def _quick_reader() -> Callable[[str], Any]:
+def _quick_scan() -> _Scan:
     """orjson, where the extra `fast` is installed: 0.6 of the standard library's time; it reads the same or not at all.
 
     It refuses lone surrogates and a byte order mark, and makes a float of an integer beyond 64 bits: such texts are
@@ -151,17 +162,14 @@ def _quick_reader() -> Callable[[str], Any]:
     """
     import orjson
 
-    quick, refused = orjson.loads, orjson.JSONDecodeError
+    quick = orjson.loads
 
-    def read_quickly(text: str) -> Any:
-        if _TWO_DIGITS.search(text[::9]) and _may_be_long(text):
-            return read_exactly(text)
-        try:
-            return quick(text)
-        except refused:
-            return read_exactly(text)
+    def scan(text: str, start: int) -> tuple[Any, int]:
+        if _TWO_DIGITS.search(text[start::9]) and _may_be_long(text):
+            return _SCAN(text, start)
+        return quick(text), len(text)
 
-    return read_quickly
+    return scan
 
 
 # 19 digits or more show two beside each other in every ninth character: a sixth of the time of looking at them all.
@@ -175,6 +183,6 @@ def _may_be_long(text: str) -> bool:
 
 
 try:
-    _reader = _quick_reader()
+    _scan = _quick_scan()
 except ImportError:
-    _reader = read_exactly
+    _scan = _SCAN

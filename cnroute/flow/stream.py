@@ -34,6 +34,8 @@ K = FailureKind
 _WHOLE = (b"{", b"[", b"<")
 _BOM = b"\xef\xbb\xbf"
 _MAX_EVENTS = 1_000_000
+# Longer lines are not looked for among the quiet ones: that would read every line once more.
+_LONGEST_QUIET = 32
 _NOTHING: tuple[Any, ...] = ()
 # Reliability 3.5: of an error's body so much is kept.
 _KEPT_OF_A_REFUSAL = 64 * 1024
@@ -168,6 +170,8 @@ class Reading:
         out, given = self.out, self.given
         for line in lines:
             try:
+                if len(line) < _LONGEST_QUIET and line in state.quiet:
+                    continue
                 events = parse(line, state, deployment)
             except CallError as error:
                 raise StreamFailed(error.failure()) from None

@@ -12,6 +12,7 @@ as much on chunked answers, both take chunk sizes such as `-5`, and a gzip body 
 
 from __future__ import annotations
 
+import functools
 import re
 import zlib
 from collections.abc import Callable, Mapping
@@ -28,6 +29,7 @@ MAX_TRAILERS = 2**20
 
 _LENGTH = re.compile(r"\d{1,18}")
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;.*)?\r?", re.DOTALL)
+_PLAIN_SIZE = re.compile(rb"[0-9A-Fa-f]{1,8}")
 _BLANK = (b"", b"\r")
 
 
@@ -148,19 +150,19 @@ def _whole_chunks(data: bytes, at: int, parts: list[bytes]) -> int:
     """The quick way over plain chunks that have arrived whole, as in a burst; returns where it could not go on."""
     while True:
         stop = data.find(b"\r\n", at, at + 10)
-        digits = data[at:stop]
-        if stop < 0 or not digits.isalnum():  # no sign, blank or underscore, all of which int() takes
-            return at
-        try:
-            size = int(digits, 16)
-        except ValueError:
-            return at
+        size = _plain_size(data[at:stop]) if stop > 0 else 0
         start = stop + 2
         end = start + size
         if not size or not data.startswith(b"\r\n", end):
             return at
         parts.append(data[start:end])
         at = end + 2
+
+
+@functools.lru_cache(1024)  # sizes come again and again
+def _plain_size(digits: bytes) -> int:
+    """The number that a plain size line says; 0 for every other (`int` alone would take signs, blanks, `_` and `0x`)."""
+    return int(digits, 16) if _PLAIN_SIZE.fullmatch(digits) else 0
 
 
 class Inflate:

@@ -104,7 +104,7 @@ def test_ids_survive_the_whole_way(
     vendor: Emulator, provider: str, streamed: bool, number: int, reader: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Upload, create, chat and sources, with the standard library's codec and with `fast`."""
-    monkeypatch.setattr(codec, "_reader", codec.read_exactly if reader == "json" else codec._quick_reader())
+    monkeypatch.setattr(codec, "_scan", codec._SCAN if reader == "json" else codec._quick_scan())
     vendor.next_ids(number)
     with cnroute.KnowledgeClient("k", GROUP, base_url=vendor.base_url("minimax-pro")) as kb:
         file = kb.upload(TEXT.encode(), name="faq.txt")

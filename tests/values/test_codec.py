@@ -10,17 +10,33 @@ from typing import Any
 import pytest
 
 from cnroute import codec
-from cnroute.codec import JsonError, read_exactly
+from cnroute.codec import JsonError
+
+Reader = Callable[[str], Any]
+
+
+def reader(scan: Any) -> Reader:
+    """`loads` with one scanner or the other, without a limit of depth."""
+
+    def read(text: str) -> Any:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(codec, "_scan", scan)
+            return codec.loads(text, 10**6)
+
+    return read
+
+
+read_exactly = reader(codec._SCAN)
 
 
 @pytest.fixture(scope="module")
-def quickly() -> Callable[[str], Any]:
+def quickly() -> Reader:
     """The reader that the extra brings."""
     pytest.importorskip("orjson")
-    return codec._quick_reader()
+    return reader(codec._quick_scan())
 
 
-def outcome(read: Callable[[str], Any], text: str) -> str:
+def outcome(read: Reader, text: str) -> str:
     """What a reader makes of a text, with types and signs, or that it refuses."""
     try:
         return repr(read(text))
@@ -39,12 +55,12 @@ HARD = [
 
 
 @pytest.mark.parametrize("text", HARD, ids=lambda text: ascii(text)[:30])
-def test_hard_texts_read_the_same(quickly: Callable[[str], Any], text: str) -> None:
+def test_hard_texts_read_the_same(quickly: Reader, text: str) -> None:
     """Integers of any size, signs, lone surrogates, byte order marks, and everything that is no JSON."""
     assert outcome(quickly, text) == outcome(read_exactly, text)
 
 
-def test_integers_of_every_length_at_every_place_are_exact(quickly: Callable[[str], Any]) -> None:
+def test_integers_of_every_length_at_every_place_are_exact(quickly: Reader) -> None:
     """No integer becomes a float, wherever it stands: long ones are found by a sample of the text."""
     for digits in range(15, 25):
         for before in range(20):
@@ -53,7 +69,7 @@ def test_integers_of_every_length_at_every_place_are_exact(quickly: Callable[[st
             assert all(type(value) is not float for value in quickly(text).values())
 
 
-def test_random_values_read_the_same(quickly: Callable[[str], Any]) -> None:
+def test_random_values_read_the_same(quickly: Reader) -> None:
     """Seeded values of all types, whole and damaged."""
     draw = random.Random(7)
     for _ in range(2000):
@@ -84,4 +100,4 @@ def _text(draw: random.Random) -> str:
 def test_loads_uses_what_is_installed() -> None:
     """Where orjson can be imported, `loads` reads with it."""
     pytest.importorskip("orjson")
-    assert codec._reader is not read_exactly
+    assert codec._scan is not codec._SCAN

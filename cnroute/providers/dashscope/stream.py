@@ -106,8 +106,6 @@ class _Stream:
     sources: set[Any] = attrs.field(factory=set)
     event: str = ""
     status: int | None = None
-    calm: bool = True
-    """Nothing but a usual frame is expected: no line has spoken of an error or of a status."""
     only: _Answer | None = None
     """The answer whose next increment is all that a usual frame can hold; None where there may be others, or an end."""
     ending: bool = False
@@ -125,26 +123,28 @@ def parse_stream_line(line: str, state: StreamState, deployment: Deployment) -> 
     stream = memory.get("stream")
     if stream is None:
         stream = memory["stream"] = _begun(state.body)
+        state.quiet = _QUIET
     if not line.startswith("data:"):
-        if stream.calm and (line in _QUIET or line.startswith("id:")):
-            return ()  # four lines of five
-        _note(line, stream, memory)
+        if state.quiet and (line.startswith("id:") or line in state.quiet):
+            return ()
+        _note(line, stream, state)
         if line and not line.startswith("{"):
             return ()
     value = sse_data(line, memory)
     if type(value) is dict:
-        usual = _usual(value, stream.only, state) if stream.calm and stream.only is not None else None
+        usual = _usual(value, stream.only, state) if state.quiet and stream.only is not None else None
         return usual or _frame(value, stream, state, deployment)
     if value is NOTHING:
-        stream.calm = False  # a piece of an event over several lines is kept
+        state.quiet = _NONE  # a piece of an event over several lines is kept
         return ()
     if value is None or value is DONE:
         return ()
     return (value if isinstance(value, Failure) else _bad("a data line of the stream is not an object", state),)
 
 
-# Around each usual frame.
+# Around each usual frame. Quiet lines are named while nothing else is expected: none has spoken of an error or a status.
 _QUIET = frozenset(("", "event:result", ":HTTP_STATUS/200"))
+_NONE: frozenset[str] = frozenset()
 
 
 def _begun(body: Any) -> _Stream:
@@ -157,7 +157,7 @@ def _begun(body: Any) -> _Stream:
     return _Stream(grow, wanted if type(wanted) is int else 1)
 
 
-def _note(line: str, stream: _Stream, memory: dict[str, Any]) -> None:
+def _note(line: str, stream: _Stream, state: StreamState) -> None:
     """Keep what the lines before a data line say of it."""
     if line == "":
         stream.event, stream.status = "", None
@@ -165,7 +165,7 @@ def _note(line: str, stream: _Stream, memory: dict[str, Any]) -> None:
         stream.event = line[6:].strip()
     elif line.startswith(":"):
         _note_status(status_comment(line), stream)
-    stream.calm = not stream.event and not stream.status and "unfinished" not in memory
+    state.quiet = _NONE if stream.event or stream.status or "unfinished" in state.memory else _QUIET
 
 
 def _note_status(status: int | None, stream: _Stream) -> None:

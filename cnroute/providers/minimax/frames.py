@@ -30,11 +30,10 @@ Reader = Callable[[Frame, str, StreamState], list[Event]]
 def read_line(line: str, state: StreamState, deployment: Deployment, read: Reader) -> tuple[Event, ...]:
     """The events of one line; `read` is the dialect's own part."""
     memory = state.memory
-    if not line and "unfinished" not in memory:
-        return ()
     if "end" in memory and line == memory["end"]:
         return ()
     frame = sse_data(line, memory)
+    state.quiet = _BLANK if "unfinished" not in memory else _NONE
     if type(frame) is not dict:
         return _no_frame(frame)
     state.raw = frame
@@ -45,6 +44,11 @@ def read_line(line: str, state: StreamState, deployment: Deployment, read: Reade
     if frame.get("usage"):
         events += usage_events(frame, state, events)
     return tuple(events) if failure is None else (*events, failure)
+
+
+# Blank lines say nothing, unless they end an event over several lines.
+_BLANK = frozenset(("",))
+_NONE: frozenset[str] = frozenset()
 
 
 def _no_frame(value: object) -> tuple[Event, ...]:
