@@ -301,7 +301,7 @@ class AsyncChatStream(StreamCore):
         if not self._pending and not self._over:
             await self._pump_alone()
         if self._pending and not self._stopped():
-            return self._take()
+            return self._pending.popleft()
         return self._finish()
 
     def _finish(self) -> Delta:

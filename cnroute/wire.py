@@ -100,11 +100,12 @@ def sse_data(line: str, memory: dict[str, Any]) -> Any:
         data = line
     else:
         return NOTHING if line else _flush(memory)
-    kept: tuple[str, ...] = memory.pop("unfinished") if "unfinished" in memory else ()
+    if "unfinished" in memory:
+        return _joined((*memory.pop("unfinished"), data), memory)
     try:
-        return loads("\n".join((*kept, data)) if kept else data)
+        return loads(data)
     except JsonError:
-        return _keep((*kept, data), memory)
+        return _keep((data,), memory)
 
 
 # Longer lines are not looked at for `[DONE]` and blanks around it.
@@ -112,6 +113,13 @@ _LONGEST_DONE = 64
 # An event over several data lines is kept only so far: each further line means decoding it again.
 _MAX_EVENT_LINES = 256
 _MAX_EVENT_CHARACTERS = 4 * 2**20
+
+
+def _joined(pieces: tuple[str, ...], memory: dict[str, Any]) -> Any:
+    try:
+        return loads("\n".join(pieces))
+    except JsonError:
+        return _keep(pieces, memory)
 
 
 def _keep(pieces: tuple[str, ...], memory: dict[str, Any]) -> Any:

@@ -65,7 +65,6 @@ class Reading:
         """Whether the status alone says that this is no answer: then the body only explains it."""
         self._decided = self.refused
         self._kept: list[Delta] = []
-        self._events = 0
         self.out: list[Delta] = []
         given.clear()
         self.given = given
@@ -102,6 +101,8 @@ class Reading:
                 raise StreamFailed(Failure(K.RESPONSE_TOO_LARGE, "a line of the stream is too long")) from None
             if lines:
                 self._take(lines)
+                if len(self.given) + len(self._kept) > _MAX_EVENTS:
+                    raise StreamFailed(Failure(K.RESPONSE_TOO_LARGE, "the stream has more than 1,000,000 events"))
 
     def end(self) -> None:
         """The body has ended: the rest is read, and without an end mark it is a failure."""
@@ -170,7 +171,7 @@ class Reading:
         out, given = self.out, self.given
         for line in lines:
             try:
-                if len(line) < _LONGEST_QUIET and line in state.quiet:
+                if len(line) < _LONGEST_QUIET and line in state.quiet:  # `is_quiet`, without a call for each line
                     continue
                 events = parse(line, state, deployment)
             except CallError as error:
@@ -182,13 +183,10 @@ class Reading:
             if events is not _NOTHING:
                 if events.__class__ is not tuple:
                     raise StreamFailed(self._broken(f"returned {type(events).__name__}, not a tuple"))
-                self._events += len(events)
-                if self._events > _MAX_EVENTS:
-                    raise StreamFailed(Failure(K.RESPONSE_TOO_LARGE, "the stream has more than 1,000,000 events"))
                 for event in events:
                     # The usual ones first, and here: a call for each costs a tenth of a chunk.
                     kind = event.__class__
-                    if kind is TextDelta and self.committed and event.text and event.text.__class__ is str:
+                    if kind is TextDelta and self.committed and (text := event.text) and text.__class__ is str:
                         out.append(event)
                         given.append(event)
                     elif kind is UsageUpdate and event.usage.__class__ is Usage:
@@ -263,6 +261,11 @@ class Reading:
     @staticmethod
     def _is_done(line: str) -> bool:
         return line.startswith("data:") and line[5:].strip() == "[DONE]"
+
+
+def is_quiet(line: str, quiet: frozenset[str]) -> bool:
+    """Whether `line` is one of those that a plugin called quiet (`StreamState.quiet`)."""
+    return len(line) < _LONGEST_QUIET and line in quiet
 
 
 def _is_content(delta: Delta) -> bool:

@@ -141,14 +141,15 @@ class Call:
 
     def read(self) -> bytes:
         """What has arrived next, unpacked; b"" at the end of the body."""
-        framer, decoder = cast(Framer, self.framer), self.decoder
+        framer, decoder, connection = self.framer, self.decoder, self.connection
+        assert framer is not None and connection is not None  # noqa: S101 (the head was read)
+        inbox = connection.inbox
         out = decoder.decode() if decoder is not None and decoder.waiting else b""
         while not out:
             if framer.done:
                 if decoder is not None:
                     decoder.end()
                 return b""
-            inbox = cast(Guarded, self.connection).inbox
             data = inbox.read() if inbox.arrived else inbox.receive()
             if data:
                 out = framer.feed(data)
@@ -199,7 +200,7 @@ class Call:
                 self._too_long(self.bound.limits.max_stream_bytes)
         finally:
             self.leave()
-        if not data or (cast(Framer, self.framer).done and self.decoder is None):
+        if not data or (self.decoder is None and self.framer is not None and self.framer.done):
             self.end()
         return data
 

@@ -11,7 +11,7 @@ import pytest
 import cnroute
 from cnroute.errors import error_for
 from cnroute.failures import Failure
-from tests.flow.toy import Toy, answer, frames, good_stream, raised
+from tests.flow.toy import Toy, ToyProvider, answer, frames, good_stream, host, raised
 
 LOST = error_for(Failure("connection_lost", "gone"))
 
@@ -118,6 +118,37 @@ def test_after_the_end_mark_broken_bytes_do_not_matter() -> None:
         assert "".join(stream.texts()) == "a"
         assert stream.completion.finish_reason == "stop"
     assert stream.completion.usage == cnroute.Usage(7, 8)
+
+
+@pytest.mark.parametrize("named", [frozenset(("", ": ping")), frozenset(("data: {}" + " " * 40,))], ids=["short", "long"])
+def test_lines_that_a_plugin_calls_quiet_are_not_shown_to_it(named: frozenset[str]) -> None:
+    """From the moment on at which it names them; only short ones, and `[DONE]` is looked for in the others as ever."""
+    shown = []
+
+    def parse(line: str, state: cnroute.StreamState, deployment: cnroute.Deployment) -> tuple[Any, ...]:
+        shown.append(line)
+        if line == "begin":
+            state.quiet = named
+        return (cnroute.TextDelta(line),) if line.startswith("say") else (cnroute.Finish("stop"),) if line == "end" else ()
+
+    lines = ["", ": ping", "begin", "say a", *named, *named, "say b", "end", "data: [DONE]"]
+    toy = Toy({"a": [["\n".join([*lines, ""]).encode()]]}, plugins=host(ToyProvider(parse_stream_line=parse)))
+    assert "".join(toy.stream().texts()) == "say asay b"
+    short = [line for line in named if len(line) < 32]
+    assert shown == [line for place, line in enumerate(lines) if place < 3 or line not in short]
+
+
+@pytest.mark.parametrize("odd", [None, 7])
+def test_quiet_lines_that_are_no_set_are_the_plugins_fault(odd: Any) -> None:
+    """Nobody else's exception comes out of a call."""
+
+    def parse(line: str, state: cnroute.StreamState, deployment: cnroute.Deployment) -> tuple[Any, ...]:
+        state.quiet = odd
+        return ()
+
+    with pytest.raises(cnroute.CallError) as caught:
+        list(Toy({"a": [[b"x\n\n"]]}, plugins=host(ToyProvider(parse_stream_line=parse))).stream())
+    assert caught.value.kind == "plugin_error"
 
 
 def test_a_whole_answer_to_a_stream_request_is_one_delta() -> None:

@@ -6,7 +6,7 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import pytest
 
@@ -106,8 +106,17 @@ def _spin(twentieth: int) -> None:
         pass
 
 
+def _one(stream: cnroute.ChatStream) -> list[str]:
+    return [next(stream).text]
+
+
+def _many(stream: cnroute.ChatStream) -> Iterator[str]:
+    return (delta.text for delta in stream)
+
+
 @pytest.mark.usefixtures("eager_threads")
-def test_two_threads_take_turns_or_are_told(router: cnroute.Router) -> None:
+@pytest.mark.parametrize("ask", [_one, _many])
+def test_two_threads_take_turns_or_are_told(router: cnroute.Router, ask: Callable[[cnroute.ChatStream], Iterable[str]]) -> None:
     """Deltas that have arrived are handed out once, whoever asks; nobody sees another exception than the promised ones."""
     for _ in range(ROUNDS // 4):
         stream, texts, odd = router.stream("x", model="d"), list[str](), list[BaseException]()
@@ -115,7 +124,7 @@ def test_two_threads_take_turns_or_are_told(router: cnroute.Router) -> None:
         def consume(stream: cnroute.ChatStream = stream, texts: list[str] = texts, odd: list[BaseException] = odd) -> None:
             while True:
                 try:
-                    texts.append(next(stream).text)
+                    texts.extend(ask(stream))
                 except RuntimeError:
                     continue
                 except cnroute.StreamInterruptedError:

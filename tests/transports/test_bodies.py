@@ -36,6 +36,14 @@ def test_chunks_hand_out_at_once() -> None:
     assert framer.feed(b"c") == b"c"
 
 
+@pytest.mark.parametrize("size", [b"0x5", b"+5", b"-5", b" 5", b"0_5", b"5 5", b"", b"\xd9\xa5", b"g"])
+@pytest.mark.parametrize("before", [b"", b"3\r\nabc\r\n"], ids=["first", "behind another"])
+def test_a_size_is_hexadecimal_digits_and_nothing_else(before: bytes, size: bytes) -> None:
+    """What another reader could take for another number is no size (U24), also where the chunk has arrived whole."""
+    with pytest.raises(WireError, match="no readable size"):
+        Chunked().feed(before + size + b"\r\nhello\r\n0\r\n\r\n")
+
+
 @given(st.binary(max_size=300))
 def test_chunks_never_raise_anything_else(data: bytes) -> None:
     """Any bytes give a body or a WireError."""

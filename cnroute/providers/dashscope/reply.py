@@ -147,8 +147,8 @@ def usage_of(usage: object) -> Usage | None:
     if not isinstance(usage, dict):
         return None
     given, made, total = usage.get("input_tokens"), usage.get("output_tokens"), usage.get("total_tokens")
-    if len(usage) == 3 and type(given) is type(made) is type(total) is int:  # once for each event of a stream
-        if 0 < given < total and 0 < made < total < MAX_TOKENS_SEEN:
+    if type(given) is type(made) is type(total) is int and len(usage) == 3:  # once for each event of a stream
+        if 0 < given < total < MAX_TOKENS_SEEN and 0 < made < total:
             return Usage(given, made, total)
     if not given and not made and not total:
         return None

@@ -22,7 +22,7 @@ from cnroute.failures import Failure, FailureKind, how_raised
 from cnroute.flow.answer import AttemptFailed, answer_of, completed
 from cnroute.flow.assemble import completion_of
 from cnroute.flow.build import _problem as problem_of
-from cnroute.flow.stream import Reading, StreamFailed
+from cnroute.flow.stream import Reading, StreamFailed, is_quiet
 from cnroute.http import Headers, HttpRequest, HttpResponse
 from cnroute.plugins import PluginHost, ProviderHooks
 from cnroute.router import Router
@@ -255,12 +255,17 @@ class Stream:
         self._reading = Reading(self._place, self._state, sample.status, self._given)
         self._lines: list[str] = []
         self._events: list[tuple[int, Any]] = []
+        self._quiet = self._state.quiet
         parse = self._place.hooks.parse_stream_line
         self._failure: Failure | None = None if parse is not None else _no_streams(subject.name)
 
         def noted(line: str, state: StreamState, deployment: Deployment) -> Any:
-            self._lines.append(line)
+            self._lines.append(line)  # quiet ones too: lines are known by their numbers
+            if is_quiet(line, self._quiet):
+                return ()
+            state.quiet = self._quiet
             events = parse(line, state, deployment)
+            self._quiet, state.quiet = state.quiet, frozenset()
             if isinstance(events, tuple):
                 self._events += [(len(self._lines) - 1, event) for event in events]
             return events
