@@ -73,8 +73,9 @@ _KINDS = {_plain(code): kind for kind, codes in _CODES.items() for code in codes
 def map_error(response: HttpResponse, deployment: Deployment) -> Failure | None:
     """The failure in a complete answer: JSON, or the SSE text that a refused stream gets; None for anything else."""
     good = by_status(response.status) is None
-    if good and b'"code"' not in response.body and b'"error"' not in response.body:
-        return None  # so that a good answer is decoded once only
+    answer = response.json_or_none() if good else None
+    if isinstance(answer, dict) and "code" not in answer and "error" not in answer:
+        return None
     found = _error_body(response)
     if found is None:
         return None
