@@ -92,11 +92,11 @@ def create(
     _check(files, cut, name)
     with _open(account) as client, bars(no_color, as_json) as shown:
         made = _uploaded(client, files, timeout, shown)
-        with _named(files=[file.id for file in made]):
+        with _named({"files": [file.id for file in made]}):
             numbers = [*given, *(file.id for file in made)]
             first = numbers[0] if numbers else None
             base = client.create(name, first, description=description, timeout=timeout, **cut)
-        with _named(files=[file.id for file in made], bases=[base.id]):
+        with _named({"files": [file.id for file in made], "bases": [base.id]}):
             base = _filled(client, base, numbers[1:], cut, no_wait, timeout, shown)
     _print_base(base, made, as_json, no_color)
 
@@ -121,7 +121,7 @@ def add(
     with _open(account) as client, bars(no_color, as_json) as shown:
         there = client.get(_number(base), timeout=timeout)
         made = _uploaded(client, files, timeout, shown)
-        with _named(files=[file.id for file in made], bases=[there.id]):
+        with _named({"files": [file.id for file in made], "bases": [there.id]}):
             numbers = [*given, *(file.id for file in made)]
             there = _filled(client, there, numbers, cut, no_wait, timeout, shown)
     _print_base(there, made, as_json, no_color)
@@ -197,11 +197,14 @@ def delete(bases: Sequence[str], file_ids: Sequence[str], as_json: bool, no_colo
     if not bases and not file_ids:
         raise click.UsageError("give BASES, or --file")
     numbers, files = [*map(_number, bases)], [*map(_number, file_ids)]
-    with _open(account) as client:
+    gone: dict[str, list[int]] = {"deleted_bases": [], "deleted_files": []}
+    with _open(account) as client, _named(gone):
         for number in numbers:
             client.delete(number, timeout=account["timeout"])
+            gone["deleted_bases"].append(number)
         for number in files:
             client.delete_file(number, timeout=account["timeout"])
+            gone["deleted_files"].append(number)
     if as_json:
         print_json({"deleted": {"bases": numbers, "files": files}})
     else:
@@ -257,7 +260,7 @@ def _uploaded(
 ) -> list[cnroute.File]:
     made: list[cnroute.File] = []
     for path in files:
-        with _named(files=[file.id for file in made]):
+        with _named({"files": [file.id for file in made]}):
             made.append(client.upload(path, progress=shown.file(Path(path).name), timeout=timeout))
     return made
 
@@ -274,10 +277,15 @@ def _filled(
 
 
 @contextlib.contextmanager
-def _named(**made: Sequence[int]) -> Iterator[None]:
-    """Put what was made before into the ids of an error."""
+def _named(made: Mapping[str, Sequence[int]]) -> Iterator[None]:
+    """Put what was done before into the ids of an error; where the user ended it, say it on standard error."""
     try:
         yield
+    except KeyboardInterrupt:
+        done = [f"{name.replace('_', ' ')} {', '.join(map(str, numbers))}" for name, numbers in made.items() if numbers]
+        if done:
+            click.echo(f"cnroute: done before it was ended: {'; '.join(done)}", err=True)
+        raise
     except cnroute.CallError as error:
         for name, numbers in made.items():
             error.ids[name] = tuple(dict.fromkeys((*numbers, *error.ids.get(name, ()))))

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -50,6 +51,7 @@ class Done(NamedTuple):
     err: str
 
 
+Start = Callable[..., "subprocess.Popen[str]"]
 Run = Callable[..., Done]
 
 
@@ -115,3 +117,11 @@ def started() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     for child in running:
         child.kill()
         child.communicate()
+
+
+def wait_for(true: Callable[[], bool]) -> None:
+    """Until it is true, at most ten seconds."""
+    deadline = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ import pytest
 
 from cnroute.cli import main
 from cnroute.emulator import Emulator
-from tests.cli.conftest import ROOT, Run, command
+from tests.cli.conftest import ROOT, Run, Start, command, wait_for
 
 KEY, GROUP = "eyJ-canary-91f2", "1700000000000000042"
 
@@ -137,6 +138,26 @@ def test_a_failed_step_names_what_is_there(
     assert (len(account.files), len(account.bases)) == (files, bases)
     assert all(str(each.id) in done.err for each in (*account.files, *account.bases))
     assert "  next: " in done.err and KEY not in done.err + done.out and GROUP not in done.err + done.out
+
+
+def test_a_deletion_that_stops_names_what_is_gone(run: Run, account: Emulator) -> None:
+    """So that nobody deletes twice, or believes that all of it failed."""
+    first, second = (document(run, "create", name)["base"]["id"] for name in ("a", "b"))
+    account.script("embedding/delete_knowledge_base", ["ok", "http_401"])
+    done = run("kb", "delete", str(first), str(second), "--json")
+    assert done.code == 4 and json.loads(done.out)["error"]["ids"]["deleted_bases"] == [first]
+    assert f"deleted_bases {first}" in done.err and [base.id for base in account.bases] == [second]
+
+
+def test_who_interrupts_is_told_what_is_there(account: Emulator, texts: list[str], started: Start) -> None:
+    """Ctrl-C while the vendor makes the base: the file was uploaded, and its id is on the screen."""
+    account.script("embedding/create_knowledge_base", ["hang"])
+    child = started("kb", "create", "x", texts[0])
+    wait_for(lambda: any("create_knowledge_base" in request.path for request in account.requests))
+    child.send_signal(signal.SIGINT)
+    assert child.wait(10) == 130 and child.stderr is not None
+    (file,) = account.files
+    assert child.stderr.read().strip() == f"cnroute: done before it was ended: files {file.id}"
 
 
 EARLY = [

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,9 +16,7 @@ import pytest
 from cnroute.cli import failing
 from cnroute.cli.app import COMMANDS, commands
 from cnroute.emulator import Emulator
-from tests.cli.conftest import KEY, ROOT, Run, command, process
-
-Start = Callable[..., "subprocess.Popen[str]"]
+from tests.cli.conftest import KEY, ROOT, Run, Start, command, process, wait_for
 
 
 def test_help_imports_no_router() -> None:
@@ -191,10 +188,3 @@ def on_a_terminal(*argv: str, env: dict[str, str]) -> str:
         os.close(ours)
     assert child.wait(30) == 0
     return b"".join(parts).decode()
-
-
-def wait_for(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)

@@ -29,6 +29,21 @@ def test_chunks_cut_anywhere(cuts: list[int]) -> None:
     assert (out, framer.done, framer.surplus) == (b"abcdehello world", True, False)
 
 
+# Text that looks like framing is what a body may hold.
+PIECES = st.lists(st.sampled_from([b"\r\n", b"\n", b"5", b"a", b"0", b"data: x\n\n", b"id:1\r\n"]), min_size=1, max_size=6)
+
+
+@given(st.lists(PIECES.map(b"".join), max_size=8), st.sampled_from([b"%x\r\n", b"%X\n", b"00%x\r\n", b"%x;a=b\r\n"]), st.data())
+def test_chunks_hold_what_looks_like_framing(chunks: list[bytes], size: bytes, data: st.DataObject) -> None:
+    """Line ends and digits inside of chunks change nothing, whatever arrives together."""
+    sent = b"".join(size % len(chunk) + chunk + b"\r\n" for chunk in chunks) + b"0\r\n\r\n"
+    cuts = data.draw(st.lists(st.integers(0, len(sent)), max_size=4))
+    framer, out = Chunked(), b""
+    for start, stop in itertools.pairwise([0, *sorted(cuts), len(sent)]):
+        out += framer.feed(sent[start:stop])
+    assert (out, framer.done, framer.surplus) == (b"".join(chunks), True, False)
+
+
 def test_chunks_hand_out_at_once() -> None:
     """Bytes of a chunk are given before the chunk is complete."""
     framer = Chunked()
