@@ -49,9 +49,8 @@ def loads(data: bytes | str, depth: int = MAX_DEPTH) -> Any:
         end = -1
     if end < 0 or (end < len(text) and text[end:].strip(_BLANKS)):
         value = _read_exactly(text)
-    if len(text) < _LONG or not _is_plain(value, depth):  # few values are looked at sooner than many characters
-        if text.count("{") + text.count("[") > depth and _is_deeper(value, depth):
-            raise JsonError("nested too deeply")
+    if text.count("{") + text.count("[") > depth and _is_deeper(value, depth):
+        raise JsonError("nested too deeply")
     return _mended(value) if "\\" in text and "\\u" in text and _HALF_PAIR.search(text) else value
 
 
@@ -128,25 +127,6 @@ _SCAN: _Scan = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_fi
 _UNREADABLE = (StopIteration, ValueError, RecursionError)
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 _BLANKS = " \t\n\r"
-
-
-_LONG = 4096
-
-
-def _is_plain(value: Any, most: int) -> bool:
-    """Whether at most `most` lists and objects are in `value`, none of them long: it is then no deeper either."""
-    waiting = [value]
-    while waiting:
-        each = waiting.pop()
-        if isinstance(each, dict | list):
-            most -= 1
-            if most < 0 or len(each) > _FEW:
-                return False
-            waiting += _items(each)
-    return True
-
-
-_FEW = 64
 
 
 def _is_deeper(value: Any, depth: int) -> bool:

@@ -95,7 +95,7 @@ class CancelChecks(TransportBase):
         __tracebackhide__ = True
         for way in (0, 1):
             with self.wire(script, places=1) as wire:
-                error = wire.cancelled(lambda: wire.ways()[way][1](body))  # noqa: B023 (called at once)
+                error = wire.cancelled(lambda: wire.ways()[way][1](body), after=0.3)  # noqa: B023 (called at once)
                 same("its billing", billing, error.billing, change="billing unknown once a byte of the request may have left")
                 wire.peers_gone(FREE)
                 wire.serves(1)
