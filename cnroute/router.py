@@ -378,6 +378,7 @@ class StreamCore:
         self._scope.give_back()
         self._engine.leave(self._scope)
 
+
 def _cancel(stream: StreamCore | None) -> None:
     if stream is not None:
         stream.cancel()
