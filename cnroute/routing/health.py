@@ -469,9 +469,14 @@ class Health:
             "success_rate": round(seen.success, 4),
             "paid_failure_rate": round(seen.paid_failure, 4),
             "spend": None if self._spent is None else str(self._spent.cost()),
-            "seconds": seen.seconds,
-            "first_content_seconds": seen.first_content,
+            "seconds": _microseconds(seen.seconds),
+            "first_content_seconds": _microseconds(seen.first_content),
         }
+
+
+def _microseconds(seconds: float | None) -> float | None:
+    """To the microsecond: further digits are noise, and noise may look like anything, a GroupId's beginning too."""
+    return None if seconds is None else round(seconds, 6)
 
 
 def _lesson(outcome: Outcome) -> Lesson:
