@@ -330,23 +330,24 @@ class AsyncChatStream(StreamCore):
             self._begin()
         try:
             while not self._over:
-                effect = self._effect or self._advance()
-                self._effect = None
-                if effect is not None and self._pending:
-                    self._effect = effect
-                    return
+                effect = self._effect = self._effect or self._advance()
+                if self._pending:
+                    break
                 if effect is not None:
                     await self._perform(effect)
-            await self._leave()
+            if self._over:
+                await self._leave()
         except BaseException:
             await self._abandon()
             raise
 
     async def _perform(self, effect: Effect) -> None:
         try:
-            self._next = (self._flow.send, await self._driver.perform(effect))
+            result = await self._driver.perform(effect)
         except CallError as error:
-            self._next = (self._flow.throw, error)
+            self._failed(error)
+        else:
+            self._took(effect, result)
 
     async def texts(self) -> AsyncIterator[str]:
         """The non-empty texts alone."""
@@ -389,7 +390,6 @@ class AsyncChatStream(StreamCore):
 
     def _end(self) -> None:
         """Note that the flow has ended. `_pump` gives everything back: closing a stream may have to be awaited."""
-        self._collect()
         self._over = True
 
     async def __aenter__(self) -> Self:

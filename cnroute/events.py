@@ -124,7 +124,8 @@ class StreamState:
     `request` is what was asked, `body` the JSON that went out and `memory` a dict of the plugin's own. What a
     stream tells beside its content is written here by the plugin: `id`, `request_id`, `model`, `raw` (the last
     frame) and `choices` (only where there are several). `quiet` are short lines that mean nothing from here on, as the
-    blank ones between events: a plugin may name them, and they are then shown to nobody.
+    blank ones between events, or fields whose every line does, as `id:`: a plugin may name them, and they are then
+    shown to nobody.
     """
 
     request: ChatRequest

@@ -280,8 +280,7 @@ class StreamCore:
         self._flow = call_flow(call)
         self._next: tuple[Callable[[Any], Effect], Any] = (self._flow.send, None)
         self._effect: Effect | None = None
-        self._pending: deque[Delta] = deque()
-        self._out: list[Delta] = []
+        self._pending: deque[Delta] = call.waiting
         self._error: BaseException | None = None
         self._answer: ChatCompletion | None = None
         self._begun = False
@@ -298,33 +297,34 @@ class StreamCore:
         """The whole answer after the end; before it what was handed out so far, with no finish reason."""
         if self._answer is not None and not self._pending:
             return self._answer
-        waiting, given = len(self._pending) + len(self._out), self._call.given
-        return completion_of(given[: len(given) - waiting]).with_record(call_id=self._call.id)
+        given = self._call.given
+        return completion_of(given[: len(given) - len(self._pending)]).with_record(call_id=self._call.id)
 
     def _advance(self) -> Effect | None:
-        """Let the flow run to its next effect; None when it has ended. Its deltas are then waiting."""
+        """Let the flow run to its next effect; None when it has ended."""
         try:
-            effect = self._next[0](self._next[1])  # no variable holds what the vendor sent: reports of errors show those
+            return self._next[0](self._next[1])  # no variable holds what the vendor sent: reports of errors show those
         except StopIteration as done:
             self._answer = done.value
-            self._end()
-            return None
         except CallError as error:
             self._error = error
-            self._end()
-            return None
-        if effect.__class__ is Read:
-            self._out = out = effect.deltas
-            self._pending.extend(out)
-            out.clear()
-        return effect
+        self._end()
+        return None
 
-    def _collect(self) -> None:
-        self._pending.extend(self._out)
-        self._out.clear()
+    def _took(self, effect: Effect, result: Any) -> None:
+        """The flow goes on with the result of `effect`, unless more of the stream is to be read first."""
+        if effect.__class__ is Read and effect.take is not None:
+            if effect.take(result):
+                self._effect = effect
+                return
+            result = None
+        self._effect, self._next = None, (self._flow.send, result)
+
+    def _failed(self, error: CallError) -> None:
+        """The flow goes on with the error of an effect."""
+        self._effect, self._next = None, (self._flow.throw, error)
 
     def _end(self) -> None:
-        self._collect()
         self._over = True
         self._give_back()
 
@@ -418,9 +418,12 @@ class ChatStream(StreamCore):
         return self
 
     def __next__(self) -> Delta:
-        if self._pending and not (self._closed or self._scope.cancelled):
-            return self._taken()
-        return self._received()
+        if not self._pending or self._closed or self._scope.cancelled:
+            return self._received()
+        try:
+            return self._pending.popleft()  # `_taken`, without a call for each
+        except IndexError:
+            raise RuntimeError(_ONE_CONSUMER) from None
 
     def _taken(self) -> Delta:
         """What has arrived is taken without a lock; another thread may have been quicker."""
@@ -454,22 +457,19 @@ class ChatStream(StreamCore):
             self._begin()
         try:
             while not self._over:
-                effect = self._effect or self._advance()
-                self._effect = None
-                if effect is not None and self._pending:
-                    self._effect = effect
-                    return
+                effect = self._effect = self._effect or self._advance()
+                if self._pending:
+                    break
                 if effect is not None:
-                    self._perform(effect)
+                    try:
+                        result = _PERFORM[effect.__class__](self._driver, effect)
+                    except CallError as error:
+                        self._failed(error)
+                    else:
+                        self._took(effect, result)
         except BaseException:
             self._abandon()
             raise
-
-    def _perform(self, effect: Effect) -> None:
-        try:
-            self._next = (self._flow.send, _PERFORM[effect.__class__](self._driver, effect))
-        except CallError as error:
-            self._next = (self._flow.throw, error)
 
     def texts(self) -> Iterator[str]:
         """The non-empty texts alone."""

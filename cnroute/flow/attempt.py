@@ -6,6 +6,7 @@ vendor said as `AttemptFailed`, what the wire did as the transport's CallError, 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Generator, Mapping
 from typing import Any
 
@@ -103,15 +104,15 @@ def plain(run: Run) -> Generator[Effect, Any, ChatCompletion]:
     return answer_of(run.step.place, response, run.clock.time())
 
 
-def streamed(run: Run, given: list[Delta]) -> Generator[Effect, Any, ChatCompletion]:
-    """Send the request and read the stream; deltas go to the consumer with each `Read`.
+def streamed(run: Run, given: list[Delta], waiting: deque[Delta]) -> Generator[Effect, Any, ChatCompletion]:
+    """Send the request and read the stream; the consumer takes deltas from `waiting`.
 
     `given` is the call's own list of what was handed out; it is emptied and kept up to date.
     """
     head = yield Open(run.step.place, run.request, run.deadline)
     run.status, run.headers = head.status, head.headers
     state = StreamState(run.step.request, run.request.body)  # type: ignore[arg-type]
-    reading = run.reading = Reading(run.step.place, state, head.status, given)
+    reading = run.reading = Reading(run.step.place, state, head.status, given, waiting)
     ends = run.first_token_ends()
     if ends is not None:
         run.deadline.at = min(run.deadline.at, ends)
@@ -125,33 +126,64 @@ def streamed(run: Run, given: list[Delta]) -> Generator[Effect, Any, ChatComplet
 
 def _read(run: Run, reading: Reading) -> Generator[Effect, Any, None]:
     """Read until the body ends, or until nothing more is worth waiting for after the end mark."""
-    ending, drained, more = False, 0, Read(reading.out)
-    while True:
-        try:
-            data = yield more
-        except CallError as error:
-            if _enough(run, reading) and error.kind not in (K.CANCELLED, K.CLOSED):
-                break
+    intake = _Intake(run, reading)
+    try:
+        yield Read(intake.take)
+    except CallError as error:
+        if not _enough(run, reading) or error.kind in (K.CANCELLED, K.CLOSED):
             raise
+    if intake.failure is not None:
+        raise StreamFailed(intake.failure)
+    reading.end()
+
+
+@attrs.define(eq=False)
+class _Intake:
+    """Takes in the pieces of one stream. `failure` is what ended it, if one did."""
+
+    run: Run
+    reading: Reading
+    failure: Failure | None = None
+    _ending: bool = False
+    _drained: int = 0
+    _plain: bool = False
+    """Whether the stream is in its middle: content has come and no end mark."""
+
+    def take(self, data: bytes) -> bool:
+        """Whether more is worth reading after `data`; b"" is the end of the body."""
         if not data:
-            break
-        reading.feed(data)
+            return False
+        reading, known = self.reading, len(self.reading.given)
+        try:
+            reading.feed(data)
+        except StreamFailed as failed:
+            self.failure = failed.failure
+            return False
+        if self._plain and not (reading.finished or reading.done):
+            return True
+        return self._goes_on(len(data), len(reading.given) > known)
+
+    def _goes_on(self, size: int, more: bool) -> bool:
+        """Set what time is left before the first content, and after the end mark. `more`: there was content in the piece."""
+        run, reading = self.run, self.reading
         if reading.committed and run.committed_at is None:
             run.committed_at = run.clock.monotonic()
             run.share_ends = run.call_ends
-            if not ending:
+            if not self._ending:
                 run.deadline.at = run.call_ends
-        if reading.finished and (not ending or reading.out):  # text behind the end mark is waited for anew
-            ending = True
+        if reading.finished and (not self._ending or more):  # text behind the end mark is waited for anew
+            self._ending = True
             run.deadline.at = min(run.call_ends, run.clock.monotonic() + _AFTER_FINISH)
-        if reading.done and reading.refused:
-            break
-        if reading.done:
-            drained += len(data)
-            if drained > _DRAIN:
-                break
-            _hurry(run, _AFTER_DONE)
-    reading.end()
+        self._plain = reading.committed
+        return not reading.done or self._drains(size)
+
+    def _drains(self, size: int) -> bool:
+        """Whether a stream that is done is read on, so that its connection can be kept."""
+        self._drained += size
+        if self.reading.refused or self._drained > _DRAIN:
+            return False
+        _hurry(self.run, _AFTER_DONE)
+        return True
 
 
 def _enough(run: Run, reading: Reading) -> bool:

@@ -148,7 +148,7 @@ def _try(
         lease.hold.begin()
     attempt_started(call, step)
     try:
-        completion = yield from attempts.streamed(run, call.given) if call.stream else attempts.plain(run)
+        completion = yield from attempts.streamed(run, call.given, call.waiting) if call.stream else attempts.plain(run)
     except AttemptFailed as failed:
         failure = without_prompt(failed.failure, call.request)
     except CallError as error:

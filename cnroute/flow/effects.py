@@ -5,7 +5,7 @@
 | Admit | Lease or Refusal | `cancelled` |
 | Send | HttpResponse | any CallError of the transport |
 | Open | the opened stream: `status`, `headers` | any CallError of the transport |
-| Read | bytes, b"" at the end | any CallError of the transport |
+| Read | bytes, b"" at the end; None with `take` | any CallError of the transport |
 | Sleep | None | `cancelled` |
 
 Whatever must be given back (lease, open stream) is kept by the driver's scope as well, which ends it when the
@@ -14,11 +14,11 @@ flow moves on or ends in any way.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import attrs
 
-from cnroute.events import Delta
 from cnroute.http import HttpRequest
 from cnroute.routing.deadline import Deadline
 from cnroute.routing.plan import Place
@@ -60,9 +60,13 @@ class Open:
 
 @attrs.define(eq=False)
 class Read:
-    """Read what has arrived. `deltas` are handed to the consumer first, and the list is emptied."""
+    """Read what has arrived; with `take` again and again, each piece given to it, until it returns False.
 
-    deltas: list[Delta]
+    So a stream is read without a turn through the flow for each piece. What `take` makes of the pieces is handed to the
+    consumer before the next one is read.
+    """
+
+    take: Callable[[bytes], bool] | None = None
 
 
 @attrs.define(eq=False)

@@ -29,19 +29,11 @@ class LineSplitter:
     def feed(self, data: bytes) -> list[str]:
         """The lines that `data` completes."""
         end = data.rfind(b"\n") + 1
-        if not end:
-            self._keep(data)
-            return []
-        whole = data[:end] if self._tail_length == 0 else b"".join((*self._tail, data[:end]))
-        rest = data[end:]
-        self._tail, self._tail_length = ([rest], len(rest)) if rest else ([], 0)
-        if len(whole) > self._limit and max(map(len, whole.split(b"\n"))) > self._limit:
+        if end < len(data) or self._tail:
+            data = self._with_tail(data, end)
+        if len(data) > self._limit and max(map(len, data.split(b"\n"))) > self._limit:
             raise LineTooLong
-        return self._split(whole)
-
-    def _split(self, whole: bytes) -> list[str]:
-        """Decoded together: bytes of one character never stand on both sides of a line's end."""
-        text = whole.decode("utf-8", "replace")
+        text = data.decode("utf-8", "replace")  # at once: no character stands on both sides of a line's end
         lines = text.split("\n")
         lines.pop()
         if _BOM in text:
@@ -50,10 +42,16 @@ class LineSplitter:
 
     def flush(self) -> str | None:
         """The unterminated last line, if there is one."""
-        tail, self._tail, self._tail_length = b"".join(self._tail), [], 0
-        if len(tail) > self._limit:
-            raise LineTooLong
-        return self._split(tail + b"\n")[0] if tail else None
+        return self.feed(b"\n")[0] if self._tail else None
+
+    def _with_tail(self, data: bytes, end: int) -> bytes:
+        """The whole lines, with what came of the first one before; what begins behind `end` is kept."""
+        if not end:
+            self._keep(data)
+            return b""
+        whole, rest = b"".join((*self._tail, data[:end])), data[end:]
+        self._tail, self._tail_length = ([rest], len(rest)) if rest else ([], 0)
+        return whole
 
     def _keep(self, data: bytes) -> None:
         self._tail.append(data)

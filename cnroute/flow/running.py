@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Protocol
@@ -47,6 +48,9 @@ class Call:
     """Budgets and rate limits, where there are any."""
     attempts: list[Attempt] = attrs.field(factory=list)
     given: list[Any] = attrs.field(factory=list)
+    """What a stream has handed out or holds ready."""
+    waiting: deque[Any] = attrs.field(factory=deque)
+    """Of that, what the consumer has not taken yet."""
     first_content: float | None = None
     """Seconds from the start to the first content of a stream."""
     worst: dict[str, Decimal] = attrs.field(factory=dict)

@@ -10,6 +10,7 @@ Rules of this file (contract sections 1, 2 and 6)
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
 from cnroute.chat import Choice, Source, Usage
@@ -34,8 +35,8 @@ K = FailureKind
 _WHOLE = (b"{", b"[", b"<")
 _BOM = b"\xef\xbb\xbf"
 _MAX_EVENTS = 1_000_000
-# Longer lines are not looked for among the quiet ones: that would read every line once more.
-_LONGEST_QUIET = 32
+# Longer lines are neither looked for among the quiet ones nor taken for `[DONE]`: that would read every line once more.
+_SHORT = 64
 _NOTHING: tuple[Any, ...] = ()
 # Reliability 3.5: of an error's body so much is kept.
 _KEPT_OF_A_REFUSAL = 64 * 1024
@@ -50,9 +51,12 @@ class StreamFailed(Exception):
 
 
 class Reading:
-    """The state of one stream that is being read. `out` is the list that the consumer is handed next."""
+    """The state of one stream that is being read.
 
-    def __init__(self, place: Place, state: StreamState, status: int, given: list[Delta]) -> None:
+    Deltas go to `given`, which keeps them all, and to `waiting`, from which the consumer takes them.
+    """
+
+    def __init__(self, place: Place, state: StreamState, status: int, given: list[Delta], waiting: deque[Delta]) -> None:
         self._parse = place.hooks.parse_stream_line
         self._place = place
         self.state = state
@@ -65,9 +69,9 @@ class Reading:
         """Whether the status alone says that this is no answer: then the body only explains it."""
         self._decided = self.refused
         self._kept: list[Delta] = []
-        self.out: list[Delta] = []
         given.clear()
         self.given = given
+        self._waiting = waiting
         self.usage: Usage | None = None
         self._counted = 0
         self.finish: str | None = None
@@ -86,7 +90,7 @@ class Reading:
         return self.usage is None or not any(map(_is_content, self.given[self._counted:]))
 
     def feed(self, data: bytes) -> None:
-        """Take in bytes. Raises StreamFailed at the first failure, with everything before it in `out`."""
+        """Take in bytes. Raises StreamFailed at the first failure, with everything before it handed out."""
         if not self._decided:
             data = self._decide(data)
         if self._whole is not None:
@@ -168,12 +172,14 @@ class Reading:
 
     def _take(self, lines: list[str]) -> None:
         parse, state, deployment = self._parse, self.state, self._place.deployment
-        out, given = self.out, self.given
+        waiting, given, quiet = self._waiting, self.given, state.quiet
         for line in lines:
-            try:
-                if len(line) < _LONGEST_QUIET and line in state.quiet:  # `is_quiet`, without a call for each line
+            short = len(line) < _SHORT
+            try:  # `is_quiet`, without a call for each line
+                if short and (line in quiet or line[: line.find(":") + 1 or None] in quiet):
                     continue
                 events = parse(line, state, deployment)
+                quiet = state.quiet
             except CallError as error:
                 raise StreamFailed(error.failure()) from None
             except MemoryError:
@@ -187,8 +193,8 @@ class Reading:
                     # The usual ones first, and here: a call for each costs a tenth of a chunk.
                     kind = event.__class__
                     if kind is TextDelta and self.committed and (text := event.text) and text.__class__ is str:
-                        out.append(event)
                         given.append(event)
+                        waiting.append(event)
                     elif kind is UsageUpdate and event.usage.__class__ is Usage:
                         self.usage = event.usage
                         self._counted = len(given)
@@ -196,7 +202,7 @@ class Reading:
                         self._other(event)
                 if self.done:
                     return
-            if line and line[-1] == "]" and self._is_done(line):
+            if short and _is_done(line):
                 self.done = True
                 return
 
@@ -244,8 +250,8 @@ class Reading:
         self._kept.clear()
 
     def _hand_out(self, delta: Delta) -> None:
-        self.out.append(delta)
         self.given.append(delta)
+        self._waiting.append(delta)
 
     def check_state(self) -> None:
         """What the plugin noted of the stream is what a completion may hold; else StreamFailed."""
@@ -258,14 +264,14 @@ class Reading:
     def _broken(self, what: str, error: BaseException | None = None) -> Failure:
         return broken(self._place, "parse_stream_line", what, error)
 
-    @staticmethod
-    def _is_done(line: str) -> bool:
-        return line.startswith("data:") and line[5:].strip() == "[DONE]"
+
+def _is_done(line: str) -> bool:
+    return line.startswith("data:") and line[5:].strip() == "[DONE]"
 
 
 def is_quiet(line: str, quiet: frozenset[str]) -> bool:
-    """Whether `line` is one of those that a plugin called quiet (`StreamState.quiet`)."""
-    return len(line) < _LONGEST_QUIET and line in quiet
+    """Whether `line`, or the field that it begins with, is one of those that a plugin called quiet (`StreamState.quiet`)."""
+    return len(line) < _SHORT and (line in quiet or line[: line.find(":") + 1 or None] in quiet)
 
 
 def _is_content(delta: Delta) -> bool:

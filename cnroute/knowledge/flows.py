@@ -437,7 +437,7 @@ def _receive(run: Operation, head: Any, about: File, sink: Sink, progress: Progr
     yield Work(sink.begin)
     first = b""
     while True:
-        data = yield Read([])
+        data = yield Read()
         if not data:
             break
         if len(first) < _SMALL:

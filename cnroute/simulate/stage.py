@@ -276,14 +276,14 @@ class Play:
     def _send(self, effect: Send) -> None:
         fate = self._ask(effect)
         limit = self._opened + effect.deadline.limits.first_byte  # type: ignore[operator]
-        self._until(fate, fate.seconds, min(limit, effect.deadline.at), K.FIRST_BYTE_TIMEOUT, _NO_BODY)
+        self._until(fate, fate.seconds, min(limit, effect.deadline.at), K.FIRST_BYTE_TIMEOUT, _NO_BODY, effect)
 
     def _open(self, effect: Open) -> Next | None:
         fate = self._ask(effect)
         refused = fate.kind is not None and fate.first_content is None
         if refused and (math.isfinite(fate.seconds) or fate.kind == K.FIRST_BYTE_TIMEOUT):
             limit = self._opened + effect.deadline.limits.first_byte  # type: ignore[operator]
-            self._until(fate, fate.seconds, min(limit, effect.deadline.at), K.FIRST_BYTE_TIMEOUT, None)
+            self._until(fate, fate.seconds, min(limit, effect.deadline.at), K.FIRST_BYTE_TIMEOUT, None, effect)
             return None
         self._scope.hold_stream(_ANSWERING)
         return self._flow.send, _ANSWERING
@@ -292,12 +292,18 @@ class Play:
         fate, part = self.playing, self._shown
         self._shown += 1
         if part == 0 and (fate.kind is None or fate.first_content is not None):
-            self._until(_WHOLE, self._content_at(fate), self._deadline.at, K.IDLE_TIMEOUT, b"content\n")
+            self._until(_WHOLE, self._content_at(fate), self._deadline.at, K.IDLE_TIMEOUT, b"content\n", effect)
         elif part <= 1:
-            self._until(fate, fate.seconds, self._deadline.at, K.IDLE_TIMEOUT, b"end\n")
+            self._until(fate, fate.seconds, self._deadline.at, K.IDLE_TIMEOUT, b"end\n", effect)
         else:
-            return self._flow.send, b""
+            return self._came(b"", effect)
         return None
+
+    def _came(self, result: Any, effect: Effect) -> Next | None:
+        """The flow goes on with a result, unless more of the stream is to be read first."""
+        if not isinstance(effect, Read) or effect.take is None:
+            return self._flow.send, result
+        return self._read(effect) if effect.take(result) else (self._flow.send, None)
 
     def _content_at(self, fate: Fate) -> float:
         """When a stream shows its first content. Where nobody knows it comes with the end, but breaks no limit."""
@@ -305,7 +311,7 @@ class Play:
             return min(fate.first_content, fate.seconds)
         return min(fate.seconds, max(0.0, self._deadline.at - self._opened - _INSIDE))
 
-    def _until(self, fate: Fate, seconds: float, limit: float, cut: FailureKind, result: Any) -> None:
+    def _until(self, fate: Fate, seconds: float, limit: float, cut: FailureKind, result: Any, effect: Effect) -> None:
         """Go on when the answer is there or has failed, or when a limit cuts it."""
         instant = self._opened + seconds
         if instant > limit or not math.isfinite(instant):
@@ -313,7 +319,7 @@ class Play:
         elif fate.kind is not None:
             self._later(instant, lambda: (self._flow.throw, error_for(_failure(fate))))
         else:
-            self._later(instant, lambda: (self._flow.send, result))
+            self._later(instant, lambda: self._came(result, effect))
 
 
 _INSIDE = 0.01

@@ -148,15 +148,16 @@ class Chunked:
 
 def _whole_chunks(data: bytes, at: int, parts: list[bytes]) -> int:
     """The quick way over plain chunks that have arrived whole, as in a burst; returns where it could not go on."""
-    while True:
+    while at < len(data):
         stop = data.find(b"\r\n", at, at + 10)
         size = _plain_size(data[at:stop]) if stop > 0 else 0
         start = stop + 2
         end = start + size
-        if not size or not data.startswith(b"\r\n", end):
+        if not size or data[end : end + 2] != b"\r\n":
             return at
         parts.append(data[start:end])
         at = end + 2
+    return at
 
 
 @functools.lru_cache(1024)  # sizes come again and again

@@ -45,6 +45,10 @@ class Bound(Protocol):
     def new_connection(self) -> Guarded: ...  # noqa: D102
 
 
+class Busy(RuntimeError):
+    """Two threads read one stream."""
+
+
 class Call:
     """One exchange with its place, its connection and its answer, from the first wait to the last byte."""
 
@@ -192,33 +196,37 @@ class Call:
         raise WireError(K.RESPONSE_TOO_LARGE, f"the answer is longer than {limit} bytes")
 
     def read_piece(self) -> bytes:
-        """The same for a stream: counted, and the connection given back as soon as the end was seen."""
+        """The same for a stream: counted, and the connection given back as soon as the end was seen.
+
+        Raises Busy while another thread is inside.
+        """
+        with self._lock:
+            if self._busy:
+                raise Busy("a stream is read by one thread at a time")
+            if self.ended:
+                return self._after_end()
+            self._busy = True
         try:
             data = self.read()
             self.size += len(data)
             if self.size > self.bound.limits.max_stream_bytes:
                 self._too_long(self.bound.limits.max_stream_bytes)
         finally:
-            self.leave()
+            with self._lock:  # `leave`, without a call for each piece
+                self._busy = False
+            if self.exchange.closing:
+                self.end()
         if not data or (self.decoder is None and self.framer is not None and self.framer.done):
             self.end()
         return data
 
-    def read_after_end(self) -> bytes:
+    def _after_end(self) -> bytes:
         """What a stream gives whose exchange is over: b"" after its end, else a WireError."""
         if self.framer is not None and self.framer.done:
             return b""
         raise WireError(K.CANCELLED, "the stream is closed")
 
     # -- the end
-
-    def enter(self) -> bool:
-        """A thread goes in to read; False: the exchange is over. Raises RuntimeError while another one is inside."""
-        with self._lock:
-            if self._busy:
-                raise RuntimeError("a stream is read by one thread at a time")
-            self._busy = not self.ended
-            return self._busy
 
     def leave(self) -> None:
         """The thread inside goes out; if somebody wanted to close meanwhile, now is the time."""

@@ -21,7 +21,7 @@ from cnroute.deployments import Deployment
 from cnroute.errors import ConfigurationError, error_for
 from cnroute.http import HttpRequest, HttpResponse
 from cnroute.settings import Limits
-from cnroute.transports.calls import Call
+from cnroute.transports.calls import Busy, Call
 from cnroute.transports.connecting import Resolver, dial
 from cnroute.transports.exchange import Deadline, Exchange
 from cnroute.transports.guarded import Guarded, GuardedTLS, self_test
@@ -49,11 +49,12 @@ class UrllibStream:
     def read(self) -> bytes:
         """The next bytes of the body as soon as some have arrived; b"" at its end. Raises CallError."""
         call = self._call
-        inside = call.enter()
         try:
-            return call.read_piece() if inside else call.read_after_end()
+            return call.read_piece()
         except ERRORS as error:
             failure = call.fail(error)
+        except Busy:
+            raise
         except BaseException:
             call.end()
             raise

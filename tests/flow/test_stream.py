@@ -120,7 +120,7 @@ def test_after_the_end_mark_broken_bytes_do_not_matter() -> None:
     assert stream.completion.usage == cnroute.Usage(7, 8)
 
 
-@pytest.mark.parametrize("named", [frozenset(("", ": ping")), frozenset(("data: {}" + " " * 40,))], ids=["short", "long"])
+@pytest.mark.parametrize("named", [frozenset(("", ": ping")), frozenset(("data: {}" + " " * 60,))], ids=["short", "long"])
 def test_lines_that_a_plugin_calls_quiet_are_not_shown_to_it(named: frozenset[str]) -> None:
     """From the moment on at which it names them; only short ones, and `[DONE]` is looked for in the others as ever."""
     shown = []
@@ -134,8 +134,24 @@ def test_lines_that_a_plugin_calls_quiet_are_not_shown_to_it(named: frozenset[st
     lines = ["", ": ping", "begin", "say a", *named, *named, "say b", "end", "data: [DONE]"]
     toy = Toy({"a": [["\n".join([*lines, ""]).encode()]]}, plugins=host(ToyProvider(parse_stream_line=parse)))
     assert "".join(toy.stream().texts()) == "say asay b"
-    short = [line for line in named if len(line) < 32]
+    short = [line for line in named if len(line) < 64]
     assert shown == [line for place, line in enumerate(lines) if place < 3 or line not in short]
+
+
+def test_a_field_that_a_plugin_calls_quiet_stands_for_its_short_lines() -> None:
+    """And for nothing else that only begins like it."""
+    shown = []
+
+    def parse(line: str, state: cnroute.StreamState, deployment: cnroute.Deployment) -> tuple[Any, ...]:
+        shown.append(line)
+        state.quiet = frozenset(("", "id:"))
+        return (cnroute.TextDelta("a"),) if line == "say" else (cnroute.Finish("stop"),) if line == "end" else ()
+
+    long = "id:" + "7" * 80
+    lines = ["id:1", "id:2", "id", "", "idle:3", ":", "say", "id:4", "id: 5", long, "end"]
+    toy = Toy({"a": [["\n".join([*lines, ""]).encode()]]}, plugins=host(ToyProvider(parse_stream_line=parse)))
+    assert "".join(toy.stream().texts()) == "a"
+    assert shown == ["id:1", "id", "idle:3", ":", "say", long, "end"]
 
 
 @pytest.mark.parametrize("odd", [None, 7])

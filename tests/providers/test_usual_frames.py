@@ -11,6 +11,7 @@ import pytest
 import cnroute
 from cnroute.events import StreamState
 from cnroute.flow.lines import LineSplitter
+from cnroute.flow.stream import is_quiet
 from cnroute.providers.dashscope import stream as dashscope
 from cnroute.providers.minimax.v2 import stream as minimax
 from tests.contract.wire_cases import STREAMED
@@ -62,7 +63,7 @@ def read(parse: Any, given: list[str], body: bytes) -> list[str]:
     state = StreamState(None, body)  # type: ignore[arg-type]
     seen = []
     for line in given:
-        events = parse(line, state, DEPLOYMENT)
+        events = () if is_quiet(line, state.quiet) else parse(line, state, DEPLOYMENT)
         seen.append(str((events, state.id, state.request_id, state.model, state.raw, state.choices)))
     return seen
 

@@ -125,8 +125,6 @@ def parse_stream_line(line: str, state: StreamState, deployment: Deployment) -> 
         stream = memory["stream"] = _begun(state.body)
         state.quiet = _QUIET
     if not line.startswith("data:"):
-        if state.quiet and (line.startswith("id:") or line in state.quiet):
-            return ()
         _note(line, stream, state)
         if line and not line.startswith("{"):
             return ()
@@ -143,7 +141,7 @@ def parse_stream_line(line: str, state: StreamState, deployment: Deployment) -> 
 
 
 # Around each usual frame. Quiet lines are named while nothing else is expected: none has spoken of an error or a status.
-_QUIET = frozenset(("", "event:result", ":HTTP_STATUS/200"))
+_QUIET = frozenset(("", "id:", "event:result", ":HTTP_STATUS/200"))
 _NONE: frozenset[str] = frozenset()
 
 

@@ -7,6 +7,7 @@ A hook that raises or returns a wrong type comes out as a `plugin_error` that na
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -252,7 +253,7 @@ class Stream:
         self._headers = Headers(sample.headers)
         self._status = sample.status
         self._given: list[Delta] = []
-        self._reading = Reading(self._place, self._state, sample.status, self._given)
+        self._reading = Reading(self._place, self._state, sample.status, self._given, deque())
         self._lines: list[str] = []
         self._events: list[tuple[int, Any]] = []
         self._quiet = self._state.quiet
