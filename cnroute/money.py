@@ -10,6 +10,7 @@ Rules of this file (contract, section 4)
 from __future__ import annotations
 
 import datetime
+import functools
 from collections.abc import Iterable, Iterator, Mapping
 from decimal import Context, Decimal, DecimalException
 from typing import TYPE_CHECKING, Any
@@ -307,7 +308,9 @@ class Price:
     def _tokens_cost(self, usage: Usage) -> tuple[Decimal, Decimal] | None:
         if not self.known:
             return None
-        (known_in, known_out), total = usage.split(), usage.total_tokens
+        known_in, known_out, total = usage.input_tokens, usage.output_tokens, usage.total_tokens
+        if known_in is None or known_out is None:
+            known_in, known_out = usage.split()
         told = (known_in or 0) + (known_out or 0)
         if known_in is not None and known_out is not None and (total is None or total <= told):
             return self._split_cost(known_in, known_out, usage)
@@ -380,6 +383,12 @@ def _bill_text(part: Cost | tuple[Cost, ...] | None) -> str:
     return " + ".join(map(str, part)) if isinstance(part, tuple) else str(part)
 
 
+@functools.lru_cache(64)
+def nothing(currency: str) -> Cost:
+    """A cost of zero."""
+    return Cost(ZERO, ZERO, currency)
+
+
 def add_up(costs: Iterable[Cost | None], currency: str) -> Cost | tuple[Cost, ...] | None:
     """The sum of `costs`: one Cost, several for several currencies, None as soon as one is unknown."""
     sums: dict[str, Cost] = {}
@@ -388,5 +397,5 @@ def add_up(costs: Iterable[Cost | None], currency: str) -> Cost | tuple[Cost, ..
             return None
         sums[cost.currency] = sums[cost.currency].plus(cost) if cost.currency in sums else cost
     if not sums:
-        return Cost(ZERO, ZERO, currency)
+        return nothing(currency)
     return next(iter(sums.values())) if len(sums) == 1 else tuple(sums.values())

@@ -9,7 +9,7 @@ import attrs
 
 from cnroute.chat import ChatCompletion, ChatRequest, Usage
 from cnroute.failures import Attempt
-from cnroute.money import EXACT, ZERO, Bill, Cost, Price, add_up
+from cnroute.money import EXACT, ZERO, Bill, Cost, Price, add_up, nothing
 from cnroute.routing import tokens
 from cnroute.routing.plan import Place
 
@@ -56,7 +56,8 @@ def _searches(request: ChatRequest, usage: Usage | None, completion: ChatComplet
     """
     if usage is not None and usage.searches is not None:
         return usage.searches, usage.searches
-    if completion is not None and any(source.kind == "web_search" for source in completion.sources):
+    sources = completion.sources if completion is not None else ()
+    if sources and any(source.kind == "web_search" for source in sources):
         return 1, 1
     return 0, 1 if request.web_search else 0
 
@@ -97,7 +98,7 @@ def bill_of(attempts: Iterable[Attempt], currency: str) -> Bill:
     """What the attempts cost together: confirmed, and possible on top."""
     kept = list(attempts)
     if len(kept) == 1 and kept[0].billing == "billed":
-        return Bill(kept[0].cost, Cost(ZERO, ZERO, currency))
+        return Bill(kept[0].cost, nothing(currency))
     sure = [attempt.cost for attempt in kept if attempt.billing == "billed"]
     maybe = [_from_zero(attempt.cost) for attempt in kept if attempt.billing == "unknown"]
     return Bill(add_up(sure, currency), add_up(maybe, currency))

@@ -113,10 +113,9 @@ _CLEAN = frozenset((type(None), int, float, bool))
 def _cost_fields(cost: Cost | None) -> Fields:
     if cost is None:
         return dict.fromkeys(("cost_low", "cost_high", "cost_currency", "cost_estimated"))
-    return {
-        "cost_low": plain(cost.low), "cost_high": plain(cost.high), "cost_currency": cost.currency,
-        "cost_estimated": cost.estimated,
-    }
+    low = plain(cost.low)
+    high = low if cost.high is cost.low else plain(cost.high)
+    return {"cost_low": low, "cost_high": high, "cost_currency": cost.currency, "cost_estimated": cost.estimated}
 
 
 def _usage_fields(usage: Usage | None) -> Fields:

@@ -15,13 +15,15 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import attrs
 
 from cnroute.errors import ConfigurationError
 from cnroute.money import Cost, amount
 from cnroute.routing.health import Snapshot
+
+T = TypeVar("T")
 
 
 @attrs.frozen
@@ -107,17 +109,17 @@ def _same(one: Option, other: Option) -> bool:
 _APART = 1e-9
 
 
-def nearly_ranked(costs: list[tuple[float, int]], same: Callable[[int, int], bool]) -> list[int] | None:
-    """The indexes by their costs (infinite: unknown) where floats tell all of them apart; None where they cannot.
+def nearly_ranked(costs: list[tuple[float, int, T]], same: Callable[[T, T], bool]) -> bool:
+    """Sort by cost (infinite: unknown) and index; whether floats tell all of them apart.
 
     What is the `same` to the last digit keeps its order. Where floats are only close, fractions decide: they cost
     fifteen times as much, and are hardly ever needed.
     """
     costs.sort()
-    for (low, one), (high, other) in itertools.pairwise(costs):
+    for (low, _, one), (high, _, other) in itertools.pairwise(costs):
         if high != math.inf and not (high - low > _APART * high or same(one, other)):
-            return None
-    return [index for _, index in costs]
+            return False
+    return True
 
 
 def _expected(cost: Cost | None, health: Snapshot) -> tuple[bool, Fraction]:

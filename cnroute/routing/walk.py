@@ -75,12 +75,13 @@ class Step:
 
     def costs_as(self, other: Step) -> bool:
         """Whether both cost exactly the same, since everything that goes into it is the same."""
-        return self._basis() == other._basis()  # noqa: SLF001 (of the same class)
-
-    def _basis(self) -> tuple[object, ...]:
-        place, health = self.place, self.health
-        sizes = self.input_tokens, self.output_tokens()
-        return place.deployment.price, place.rate, place.currency, sizes, health.success, health.paid_failure
+        place, its, seen, also = self.place, other.place, self.health, other.health
+        return (
+            self.input_tokens == other.input_tokens
+            and (seen.success, seen.paid_failure) == (also.success, also.paid_failure)
+            and (place.deployment.price, place.rate, place.currency) == (its.deployment.price, its.rate, its.currency)
+            and self.output_tokens() == other.output_tokens()
+        )
 
     def _expected(self) -> Cost | None:
         """In the router's currency, from the expected to the largest answer."""
@@ -97,16 +98,17 @@ class Walk:
     __slots__ = ("_lock", "_rest", "_skipped", "_stream", "course", "degraded", "excluded", "input_tokens", "steps")
 
     def __init__(
-        self, course: Course, input_tokens: int, excluded: list[Excluded], rest: Iterator[Step], stream: bool
+        self, course: Course, input_tokens: int, excluded: list[Excluded], order: Iterable[Step], stream: bool
     ) -> None:
         self.course = course
         self._stream = stream
         self.input_tokens = input_tokens
-        self.steps: list[Step] = []
+        known = isinstance(order, list)
+        self.steps: list[Step] = order if known else []  # type: ignore[assignment]
         self.excluded = excluded
         self._skipped: dict[str, tuple[Place, str, str, Mapping[str, Any]]] = {}
         self.degraded: str | None = None
-        self._rest: Iterator[Step] | None = rest
+        self._rest: Iterator[Step] | None = None if known else iter(order)
         self._lock = threading.Lock()
 
     def further(self, count: int = _ALL) -> list[Step]:
@@ -167,12 +169,13 @@ def make_walk(
     if knowing is not None and (rule := knowing.rule()) is not None:
         rules = (*rules, rule)
     making = _Making(request, count, most, rules, out)
-    steps = _ordered_steps if course.group.flat else _in_order
-    order: Iterable[Step] = steps(course.group, making, Context(random, stream, request))
+    steps = _flat if course.group.flat else _in_order
+    order = steps(course.group, making, Context(random, stream, request))
     if knowing is not None:
         order = knowing.order(order)
-    walk = Walk(course, count, out, iter(order), stream)
-    walk.further(1)
+    walk = Walk(course, count, out, order, stream)
+    if not walk.steps:
+        walk.further(1)
     return walk
 
 
@@ -195,10 +198,11 @@ class _Making:
         """The step of `place`; None where it is excluded."""
         name = place.deployment.name
         if name not in self._seen:
-            self._seen[name] = self._made(place)
+            self._seen[name] = self.made(place)
         return self._seen[name]
 
-    def _made(self, place: Place) -> Step | None:
+    def made(self, place: Place) -> Step | None:
+        """A new step, where `place` comes once."""
         count: int | str = place.ratio.of(self.count)
         if place.hooks.count_tokens is not None:
             count = _counted(place, self.request, place.ratio.of(self.count))
@@ -215,7 +219,16 @@ class _Making:
         return Step(place, place.health.snapshot(), count, self._most(place) if asked is None else asked)
 
 
-def _in_order(group: Group, making: _Making, context: Context) -> Iterator[Step]:
+def _flat(group: Group, making: _Making, context: Context) -> Iterable[Step]:
+    """The steps of a group of different places in the order of its policy; as written they are made one by one."""
+    places: tuple[Place, ...] = group.members  # type: ignore[assignment]
+    if group.policy_name == "ordered":
+        return (step for place in places if (step := making.made(place)) is not None)
+    alone = [(index, step) for index, place in enumerate(places) if (step := making.made(place)) is not None]
+    return [step for _, step in _ranked(group, alone, context)]
+
+
+def _in_order(group: Group, making: _Making, context: Context) -> Iterable[Step]:
     """The steps of a group in the order of its policy, each deployment once."""
     seen: set[str] = set()
     for step in _ordered_steps(group, making, context):
@@ -231,17 +244,10 @@ def _ordered_steps(group: Group, making: _Making, context: Context) -> Iterator[
         for member in group.members:
             yield from _member_steps(member, making, context)
         return
-    if group.flat:
-        alone = [(index, step) for index, place in enumerate(group.places()) if (step := making.step(place)) is not None]
-        own = dict(alone)
-        for index in _order_of(group, alone, context):
-            yield own[index]
-        return
     inner = [_member_steps(member, making, context) for member in group.members]
     firsts = [(index, step) for index, steps in enumerate(inner) if (step := next(iter(steps), None)) is not None]
-    first = dict(firsts)
-    for index in _order_of(group, firsts, context):
-        yield first[index]
+    for index, first in _ranked(group, firsts, context):
+        yield first
         yield from inner[index]
 
 
@@ -252,22 +258,23 @@ def _member_steps(member: Place | Group, making: _Making, context: Context) -> I
     return iter(() if step is None else (step,))
 
 
-def _order_of(group: Group, firsts: list[tuple[int, Step]], context: Context) -> Iterable[int]:
-    """The places of the members in the order of the group's policy."""
+_Firsts = list[tuple[int, Step]]
+
+
+def _ranked(group: Group, firsts: _Firsts, context: Context) -> _Firsts:
+    """The first steps of the members, with the members' indexes, in the order of the group's policy."""
     if len(firsts) < 2:
-        return [index for index, _ in firsts]
+        return firsts
     _compare([step for _, step in firsts])
     if group.policy.__class__ is Cheapest:
-        steps = dict(firsts)
-        order = nearly_ranked(
-            [(step.about(), index) for index, step in firsts], lambda one, other: steps[one].costs_as(steps[other])
-        )
-        if order is not None:
-            return order
+        costs = [(step.about(), index, step) for index, step in firsts]
+        if nearly_ranked(costs, Step.costs_as):
+            return [(index, step) for _, index, step in costs]
     options = [
         Option(step.place.deployment.name, group.weights[index], step.cost, step.health, index) for index, step in firsts
     ]
-    return [option.index for option in _ordered(group, options, context)]
+    own = dict(firsts)
+    return [(option.index, own[option.index]) for option in _ordered(group, options, context)]
 
 
 def _compare(steps: Sequence[Step]) -> None:
