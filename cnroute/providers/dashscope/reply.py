@@ -8,6 +8,7 @@ Rules of this file
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 from cnroute.chat import ChatCompletion, Choice, Message, Source, ToolCall, Usage
@@ -50,8 +51,8 @@ def _completion(body: Any, response: HttpResponse) -> ChatCompletion:
     output = body.get("output") if isinstance(body, dict) else None
     if not isinstance(output, dict):
         raise NotAnAnswer("the answer has no output")
-    choices = tuple(sorted(_choices(output), key=lambda choice: choice.index))
-    first = next((choice for choice in choices if choice.index == 0), choices[0])
+    choices = sorted(_choices(output), key=operator.attrgetter("index"))
+    first = choices[0]
     return ChatCompletion(
         text=first.message.text, reasoning=first.message.reasoning or "", tool_calls=first.message.tool_calls,
         finish_reason=first.finish_reason, usage=usage_of(body.get("usage")),
@@ -60,11 +61,11 @@ def _completion(body: Any, response: HttpResponse) -> ChatCompletion:
     )  # fmt: skip
 
 
-def _choices(output: dict[str, Any]) -> tuple[Choice, ...]:
+def _choices(output: dict[str, Any]) -> list[Choice]:
     rows = rows_of(output)
     if not rows:
         raise NotAnAnswer("the answer has neither choices nor text")
-    return tuple(_choice(row, position) for position, row in enumerate(rows))
+    return [_choice(row, position) for position, row in enumerate(rows)]
 
 
 def rows_of(output: dict[str, Any]) -> list[Any]:
