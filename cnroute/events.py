@@ -7,6 +7,7 @@ much to make, and a stream makes thousands.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import attrs
@@ -90,6 +91,32 @@ class UsageUpdate(Delta):
     """The vendor's running total of tokens: the last one wins, they are never added."""
 
     usage: Usage | None
+
+
+class LateUsage(UsageUpdate):
+    """The same for vendors that count in every frame: `read(counts)`, a Usage, is asked only of the one that is looked at."""
+
+    __slots__ = ("_counts", "_read")
+
+    def __init__(self, read: Callable[[Any], Usage | None], counts: Any) -> None:
+        self._read = read
+        self._counts = counts
+
+    @property
+    def usage(self) -> Usage | None:  # type: ignore[override]
+        """The tokens, read anew each time."""
+        return self._read(self._counts)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, UsageUpdate) and self.usage == other.usage
+
+    __hash__ = None
+
+    def __repr__(self) -> str:
+        return repr(UsageUpdate(self.usage))
+
+    def __reduce__(self) -> Any:
+        return UsageUpdate, (self.usage,)
 
 
 @attrs.define

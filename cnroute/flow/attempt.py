@@ -14,7 +14,7 @@ import attrs
 
 from cnroute.chat import ChatCompletion
 from cnroute.errors import CallError
-from cnroute.events import Delta, StepDelta, StreamState, ToolCallDelta
+from cnroute.events import Delta, StepDelta, StreamState, ToolCallDelta, UsageUpdate
 from cnroute.failures import Failure, FailureKind
 from cnroute.flow.answer import AttemptFailed, answer_of, completed
 from cnroute.flow.assemble import completion_of
@@ -206,7 +206,7 @@ def _whole_answer(run: Run, reading: Reading, head: Any) -> ChatCompletion:
     """A complete answer to a stream request: read as such, and handed out as one delta."""
     body = reading.whole or b""
     completion = answer_of(run.step.place, HttpResponse(head.status, head.headers, body), run.clock.time())
-    reading.usage = completion.usage
+    reading.told = UsageUpdate(completion.usage)
     calls = tuple(
         ToolCallDelta(index, call.id, call.name, call.arguments) for index, call in enumerate(completion.tool_calls)
     )

@@ -19,6 +19,7 @@ from cnroute.events import (
     FINISH_REASONS,
     Delta,
     Finish,
+    LateUsage,
     SourceFound,
     StepDelta,
     StreamState,
@@ -72,7 +73,8 @@ class Reading:
         given.clear()
         self.given = given
         self._waiting = waiting
-        self.usage: Usage | None = None
+        self.told: UsageUpdate | None = None
+        """What the vendor counted last."""
         self._counted = 0
         self.finish: str | None = None
         self.finished = False
@@ -85,9 +87,14 @@ class Reading:
         return None if self._whole is None else b"".join(self._whole)
 
     @property
+    def usage(self) -> Usage | None:
+        """The tokens that the vendor counted last."""
+        return None if self.told is None else self.told.usage
+
+    @property
     def counted_all(self) -> bool:
         """Whether the vendor's count stood behind all content: content after it may not be in it."""
-        return self.usage is None or not any(map(_is_content, self.given[self._counted:]))
+        return self.told is None or not any(map(_is_content, self.given[self._counted:]))
 
     def feed(self, data: bytes) -> None:
         """Take in bytes. Raises StreamFailed at the first failure, with everything before it handed out."""
@@ -195,8 +202,8 @@ class Reading:
                     if kind is TextDelta and self.committed and (text := event.text) and text.__class__ is str:
                         given.append(event)
                         waiting.append(event)
-                    elif kind is UsageUpdate and event.usage.__class__ is Usage:
-                        self.usage = event.usage
+                    elif kind is LateUsage:
+                        self.told = event
                         self._counted = len(given)
                     else:
                         self._other(event)
@@ -212,7 +219,7 @@ class Reading:
             if not isinstance(event.usage, Usage | None):
                 raise StreamFailed(self._broken("returned a usage that is no Usage"))
             if event.usage is not None:
-                self.usage, self._counted = event.usage, len(self.given)
+                self.told, self._counted = event, len(self.given)
         elif isinstance(event, Finish):
             if event.finish_reason not in FINISH_REASONS:
                 raise StreamFailed(self._broken("returned a finish reason that is none of the four words"))

@@ -24,7 +24,7 @@ import attrs
 
 from cnroute.chat import Choice, Message, ToolCall, Usage
 from cnroute.deployments import Deployment
-from cnroute.events import Delta, Finish, ReasoningDelta, SourceFound, TextDelta, ToolCallDelta, UsageUpdate
+from cnroute.events import Delta, Finish, LateUsage, ReasoningDelta, SourceFound, TextDelta, ToolCallDelta, UsageUpdate
 from cnroute.failures import Failure, FailureKind
 from cnroute.hookspecs import StreamState, hookimpl
 from cnroute.providers.dashscope.codes import failure_of, said_code, status_comment
@@ -39,7 +39,7 @@ from cnroute.providers.dashscope.reply import (
     usage_of,
     word_of,
 )
-from cnroute.wire import DONE, NOTHING, by_status, sse_data, tool_fragments
+from cnroute.wire import DONE, MAX_TOKENS_SEEN, NOTHING, by_status, sse_data, tool_fragments
 
 Events = list[Delta | Failure]
 # Text so far, in pieces: what is new in the next value is returned.
@@ -191,12 +191,14 @@ def _usual(frame: dict[str, Any], answer: _Answer, state: StreamState) -> tuple[
     message = row.get("message")
     if type(message) is not dict or len(message) > 2 or "role" not in message:
         return None
-    said, usage = message.get("content"), usage_of(frame.get("usage"))
-    if type(said) is not str or usage is None:
+    said, counts = message.get("content"), frame.get("usage")
+    total = counts.get("total_tokens") if type(counts) is dict else None
+    if type(said) is not str or type(total) is not int or not 0 < total < MAX_TOKENS_SEEN:
         return None
     state.raw = frame
     answer.text.append(said)
-    return (TextDelta(said), UsageUpdate(usage)) if said else (UsageUpdate(usage),)
+    usage = LateUsage(usage_of, counts)
+    return (TextDelta(said), usage) if said else (usage,)
 
 
 def _frame(
