@@ -94,18 +94,25 @@ def sse_data(line: str, memory: dict[str, Any]) -> Any:
     """
     if line.startswith("data:"):
         data = line[6:] if line[5:6] == " " else line[5:]
-        if len(data) < _LONGEST_DONE and data.strip() == "[DONE]":
-            return DONE
     elif line.startswith("{"):
         data = line
     else:
         return NOTHING if line else _flush(memory)
+    try:
+        if "unfinished" not in memory:
+            return loads(data)
+    except JsonError:
+        pass
+    return _no_json(data, memory)
+
+
+def _no_json(data: str, memory: dict[str, Any]) -> Any:
+    """What a line means that is not whole JSON by itself."""
+    if len(data) < _LONGEST_DONE and data.strip() == "[DONE]":
+        return DONE
     if "unfinished" in memory:
         return _joined((*memory.pop("unfinished"), data), memory)
-    try:
-        return loads(data)
-    except JsonError:
-        return _keep((data,), memory)
+    return _keep((data,), memory)
 
 
 # Longer lines are not looked at for `[DONE]` and blanks around it.
