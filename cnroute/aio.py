@@ -290,6 +290,7 @@ class AsyncChatStream(StreamCore):
             raise RuntimeError("start() may be called once, before iterating")
         if not self._over:
             await self._pump_alone()
+        await self._end_for_others()
         if not self._pending:
             self._raise_error()
         return self
@@ -300,9 +301,22 @@ class AsyncChatStream(StreamCore):
     async def __anext__(self) -> Delta:
         if not self._pending and not self._over:
             await self._pump_alone()
+        if self._closed or self._scope.cancelled:
+            await self._end_for_others()
         if self._pending and not self._stopped():
             return self._pending.popleft()
         return self._finish()
+
+    async def _end_for_others(self) -> None:
+        """Who closed or cancelled while we were inside has left the end to us; asked when nobody is inside any more."""
+        while not self._over and (self._closed or self._scope.cancelled):
+            if self._enter():
+                try:
+                    await self._abandon()
+                finally:
+                    self._inside = False
+            else:
+                await asyncio.sleep(_LOOK_AGAIN)
 
     def _finish(self) -> Delta:
         self._raise_error()

@@ -94,21 +94,30 @@ class UsageUpdate(Delta):
 
 
 class LateUsage(UsageUpdate):
-    """The same for vendors that count in every frame: `read(counts)`, a Usage, is asked only of the one that is looked at."""
+    """The same for vendors that count in every frame: `read(counts)`, a Usage, is asked only of the one that is looked at.
+
+    A wrapper may set `usage`, or make another one with it, as of any event.
+    """
 
     __slots__ = ("_counts", "_read")
 
-    def __init__(self, read: Callable[[Any], Usage | None], counts: Any) -> None:
+    def __init__(
+        self, read: Callable[[Any], Usage | None] | None = None, counts: Any = None, usage: Usage | None = None
+    ) -> None:
         self._read = read
-        self._counts = counts
+        self._counts = usage if read is None else counts
 
     @property
-    def usage(self) -> Usage | None:  # type: ignore[override]
+    def usage(self) -> Usage | None:
         """The tokens, read anew each time."""
-        return self._read(self._counts)
+        return self._counts if self._read is None else self._read(self._counts)
+
+    @usage.setter
+    def usage(self, usage: Usage | None) -> None:
+        self._read, self._counts = None, usage
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, UsageUpdate) and self.usage == other.usage
+        return self.usage == other.usage if isinstance(other, UsageUpdate) else NotImplemented
 
     __hash__ = None
 

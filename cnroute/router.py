@@ -410,6 +410,7 @@ class ChatStream(StreamCore):
                 self._pump()
         finally:
             self._busy.release()
+            self._end_for_others()
         if not self._pending:
             self._raise_error()
         return self
@@ -439,12 +440,27 @@ class ChatStream(StreamCore):
         try:
             if not self._pending and not self._over:
                 self._pump()
-            if self._pending and not ((self._closed or self._scope.cancelled) and self._stopped()):
+            if self._pending and not (self._closed or self._scope.cancelled):
                 return self._taken()
         finally:
             self._busy.release()
+            if self._closed or self._scope.cancelled:
+                self._end_for_others()
+        if self._pending and not self._stopped():
+            return self._taken()
+        if not (self._over or self._closed or self._scope.cancelled):
+            raise RuntimeError(_ONE_CONSUMER)  # it has taken what arrived
         self._raise_error()
         raise StopIteration
+
+    def _end_for_others(self) -> None:
+        """Who closed or cancelled while we were inside has left the end to us; asked when nobody is inside any more."""
+        unended = not self._over and (self._closed or self._scope.cancelled)
+        if unended and self._busy.acquire(timeout=_CANCELLERS_TURN):
+            try:
+                self._abandon()
+            finally:
+                self._busy.release()
 
     def _wait_for_a_canceller(self) -> None:
         """Another thread is inside: RuntimeError instead of waiting, unless it only gives back what it cancelled."""
@@ -467,6 +483,7 @@ class ChatStream(StreamCore):
                         self._failed(error)
                     else:
                         self._took(effect, result)
+                        result = None  # nor is it held while the next piece is waited for
         except BaseException:
             self._abandon()
             raise

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 from typing import Any
+from unittest.mock import ANY
 
+import attrs
 import pytest
 
 from cnroute.chat import ChatRequest, Message, Usage
@@ -243,3 +246,15 @@ def test_events_pickle() -> None:
     got = read(state_of(), line("a", "stop", count(3), tool_calls=[call(0, "{}", "f")]), "data:5")
     assert pickle.loads(pickle.dumps(got)) == got
     assert isinstance(got[-1], Failure)
+
+
+def test_a_count_that_is_read_late_is_an_update_like_any_other() -> None:
+    """For wrappers that look at it, set it or make another one, for comparing, copying and pickling."""
+    late = read(state_of(), line("a"), line("b", usage={"input_tokens": 1, "output_tokens": 2, "total_tokens": 3}))[-1]
+    assert type(late) is not UsageUpdate and isinstance(late, UsageUpdate)
+    plain = UsageUpdate(Usage(1, 2, 3))
+    assert late == plain == late == ANY and late != UsageUpdate(None)
+    assert (repr(late), pickle.loads(pickle.dumps(late)), copy.deepcopy(late)) == (repr(plain), plain, plain)
+    assert attrs.evolve(late, usage=Usage(4)) == UsageUpdate(Usage(4))
+    late.usage = Usage(5)
+    assert late == UsageUpdate(Usage(5))
