@@ -8,6 +8,7 @@ Rules of this file
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -361,14 +362,17 @@ class Case:
 
 
 def cases(*, full: bool = False, worlds: tuple[str, ...] = ("sync", "async")) -> list[Case]:
-    """The runs of the default suite, or all of them. Asynchronous ones are a half: every second one of each row."""
+    """The runs of the default suite, in which the routers take turns within each row, or all of them through both."""
     found = list(_cases(full))
-    chosen = [case for case in found if "sync" in worlds]
-    seen: dict[int, int] = {}
-    for case in found if "async" in worlds else ():
-        turn = seen[case.row.number] = seen.get(case.row.number, -1) + 1
-        if _has_twin(case) and (full or turn % 2 == 0):
-            chosen.append(attrs.evolve(case, world="async"))
+    sizes, turns = Counter(case.row.number for case in found), Counter[int]()
+    chosen = []
+    for case in found:
+        number, twin = case.row.number, _has_twin(case)
+        # Calls without and with a second vendor follow each other: by fours, either router sees both.
+        own = "sync" if turns[number] % 4 in (0, 3) or not twin else "async"
+        turns[number] += 1
+        both = twin and (full or sizes[number] == 1)
+        chosen += [attrs.evolve(case, world=world) for world in worlds if both or world == own]
     return chosen
 
 
