@@ -261,11 +261,11 @@ def test_odd_options_are_quoted_in_urls(value: str) -> None:
     """A GroupId with any of these gives one query with the exact value."""
     from urllib.parse import parse_qs, urlsplit
 
-    from cnroute.testing import FakeTransport
+    from cnroute.testing import FakeClock, FakeTransport
 
     transport = FakeTransport([(503, "")])
     made = cnroute.Deployment("a", "minimax-pro", "abab6.5s-chat", api_key="key-123456", options={"group_id": value})
-    router = cnroute.Router([made], transport=transport, plugins=cnroute.PluginHost(autoload=False))
+    router = cnroute.Router([made], transport=transport, plugins=cnroute.PluginHost(autoload=False), clock=FakeClock())
     raised(lambda: router.chat("x", model="a"))
     if transport.requests:
         parts = urlsplit(transport.requests[0].url)
