@@ -6,6 +6,7 @@ one such object in each `data:` line.
 
 from __future__ import annotations
 
+import functools
 import json
 import random
 from typing import Any
@@ -126,13 +127,19 @@ def host(*plugins: Any) -> cnroute.PluginHost:
     return made
 
 
+@functools.cache
+def usual_host() -> cnroute.PluginHost:
+    """The host of all routers that say nothing of plugins: to fill one costs more than most of their tests."""
+    return host()
+
+
 class Toy:
     """A router over the toy vendor with a fake transport and a fake clock. `names` are its deployments, in order."""
 
     def __init__(self, answers: Any = (), names: str = "a b", routes: Any = None, **keywords: Any) -> None:
         self.clock = keywords.pop("clock", None) or FakeClock()
         self.transport = keywords.pop("transport", None) or FakeTransport(answers, advance=keywords.pop("advance", None))
-        plugins = keywords.pop("plugins", None) or host()
+        plugins = keywords.pop("plugins", None) or usual_host()
         deployments = keywords.pop("deployments", None) or [deployment(name) for name in names.split()]
         self.random = keywords.pop("random", None) or random.Random(1)
         targets = [each.name for each in deployments]

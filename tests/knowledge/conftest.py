@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import cnroute
+from tests.contract.kit import plain_host
 from tests.knowledge.vendor import GROUP, KEY, Vendor
 
 QUICK = {
@@ -69,7 +70,7 @@ def make(request: pytest.FixtureRequest, vendor: Vendor) -> Iterator[Make]:
     made: list[Any] = []
 
     def build(**settings: Any) -> Any:
-        given = {"api_key": KEY, "group_id": GROUP, "base_url": vendor.base_url, **QUICK, **settings}
+        given = {"api_key": KEY, "group_id": GROUP, "base_url": vendor.base_url, **QUICK, **plain_host(), **settings}
         made.append(request.param(**given))
         return made[-1]
 

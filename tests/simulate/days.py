@@ -78,7 +78,7 @@ class World:
         self._content = 0.0
         self._rest = 0.0
         self.router = cnroute.Router.from_config(
-            structure, transport=FakeTransport(self._answer, advance=self._advance), plugins=toy.host(), clock=self.clock,
+            structure, transport=FakeTransport(self._answer, advance=self._advance), plugins=toy.usual_host(), clock=self.clock,
             random=random.Random(seed + 1),
         )
 

@@ -22,7 +22,7 @@ COUNT = 600
 
 def played(text: str, structure: Mapping[str, Any] | None, *policies: str, **more: Any) -> dict[str, dict[str, Any]]:
     """The columns of a report by name."""
-    report = simulate(read_log(text), config=structure, policies=policies, plugins=toy.host(), **more)
+    report = simulate(read_log(text), config=structure, policies=policies, plugins=toy.usual_host(), **more)
     jsonschema.validate(report, report_schema())
     return {result["name"]: result for result in report["results"]}
 
@@ -179,7 +179,7 @@ def test_calls_that_overlap_share_places_budgets_and_rates() -> None:
 
 def test_without_a_configuration_the_log_tells_who_there_is(weighted: str) -> None:
     """Deployments and routes of the log; the totals agree within a few percent, and the report says what it assumed."""
-    report = simulate(read_log(weighted), policies=["ordered"], plugins=toy.host())
+    report = simulate(read_log(weighted), policies=["ordered"], plugins=toy.usual_host())
     log, again, ordered = report["results"]
     assert near(again["attempts"], log["attempts"], 0.05)
     assert abs(again["success"] - log["success"]) < 0.02
@@ -207,7 +207,7 @@ def test_a_new_deployment_is_named() -> None:
     text = days.day(3, 150, structure)
     new = {**structure["deployments"]["a"], "model": "toy-2"}
     more = {**structure, "deployments": {"new": new, **structure["deployments"]}, "routes": {"chat": ["new", "a"]}}
-    report = simulate(read_log(text), config=more, plugins=toy.host())
+    report = simulate(read_log(text), config=more, plugins=toy.usual_host())
     (entry,) = [entry for entry in report["assumptions"] if entry["id"] == "no history"]
     assert "new" in entry["deployments"]
     assert entry["count"] == report["results"][1]["origins"]["pooled"] >= 150
