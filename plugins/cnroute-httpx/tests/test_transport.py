@@ -61,6 +61,12 @@ def test_it_is_found_by_its_name() -> None:
     assert create_transport("urllib3", {}) is None
 
 
+def test_the_contract_makes_it_by_its_name() -> None:
+    """What is installed under `transport` is what its checks are about."""
+    kit = type("Named", (TransportContract,), {"__test__": False, "transport": "httpx"})()
+    assert type(kit.make_transport()) is HttpxTransport
+
+
 def test_a_synchronous_router_refuses_it() -> None:
     """With a hint, when it is made."""
     with pytest.raises(cnroute.ConfigurationError, match="AsyncRouter"):

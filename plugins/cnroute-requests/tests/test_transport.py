@@ -59,6 +59,12 @@ def test_it_is_found_by_its_name() -> None:
     assert create_transport("urllib3", {}) is None
 
 
+def test_the_contract_makes_it_by_its_name() -> None:
+    """What is installed under `transport` is what its checks are about."""
+    kit = type("Named", (TransportContract,), {"__test__": False, "transport": "requests"})()
+    assert type(kit.make_transport()) is RequestsTransport
+
+
 def test_binding_comes_first() -> None:
     """Limits, TLS and proxy belong to a deployment."""
     transport: Any = RequestsTransport()
