@@ -120,12 +120,14 @@ def statements(node: ast.AST, lazy: bool = False) -> Iterator[tuple[ast.Import |
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.Import | ast.ImportFrom):
             yield child, lazy
+        elif isinstance(child, ast.expr):
+            continue  # no import stands in one, and they are most of a file
         elif is_type_checking(child):
             assert isinstance(child, ast.If)
             for other in child.orelse:
                 yield from statements(other, lazy)
         else:
-            yield from statements(child, lazy or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda))
+            yield from statements(child, lazy or isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef))
 
 
 def targets(node: ast.Import | ast.ImportFrom, module: str, package: bool) -> Iterator[str]:
