@@ -11,7 +11,7 @@ import pytest
 
 from tests.fuzz.cases import PROVIDERS, STATUSES, case, play
 
-USUAL, LONG, BLOCK = 10_000, 100_000, 1250
+USUAL, LONG, BLOCK = 5_000, 100_000, 1250
 
 
 @pytest.mark.parametrize("start", range(0, USUAL, BLOCK))
