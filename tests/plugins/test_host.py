@@ -16,7 +16,7 @@ import pytest
 
 import cnroute
 from cnroute.plugins import BUILT_IN
-from cnroute.testing import FakeTransport
+from cnroute.testing import FakeClock, FakeTransport
 from tests.flow.toy import BASE, Toy, ToyProvider, answer, deployment, error, frames, good_stream, host, raised
 
 GOOD = """
@@ -226,6 +226,7 @@ def test_a_built_in_name_is_never_given_away(site: Site, name: str) -> None:
         [cnroute.Deployment("a", "dashscope", "qwen-plus", api_key="k-123456")],
         plugins=made,
         transport=FakeTransport([(503, "")]),
+        clock=FakeClock(),
     )
     assert type(raised(lambda: router.chat("x", model="a"))) is cnroute.ServerError
     assert "thief_module" not in sys.modules

@@ -106,13 +106,15 @@ PRIVATE = (
     "[::]",
 )
 
+AGAIN: dict[str, Any] = {"retries": cnroute.Retries(backoff=0.01)}
+
 
 @pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
 @pytest.mark.parametrize("host", PRIVATE)
 def test_block_private(second: RawServer, host: str, stream: bool) -> None:
     """However loopback is written, no connection is made to it; the address counts and not the name."""
     place = deployment("minimax-pro", "m", f"http://{host}:{second.port}/v1", allow_http=True, timeouts=cnroute.Timeouts(total=3))
-    with cnroute.Router([place], transport=Urllib3Transport(block_private=True), **plain_host()) as router:
+    with cnroute.Router([place], transport=Urllib3Transport(block_private=True), **AGAIN, **plain_host()) as router:
         error = call(router, "d", stream)
     assert isinstance(error, cnroute.ConnectionFailedError)
     assert error.kind in ("connect_error", "dns_error")
@@ -131,7 +133,7 @@ def test_a_name_that_resolves_to_a_private_address(second: RawServer, monkeypatc
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
     place = deployment("dashscope", "m", f"http://rebound.example:{second.port}/v1", allow_http=True)
-    with cnroute.Router([place], transport=Urllib3Transport(block_private=True), **plain_host()) as router:
+    with cnroute.Router([place], transport=Urllib3Transport(block_private=True), **AGAIN, **plain_host()) as router:
         error = call(router, "d", False)
     assert isinstance(error, cnroute.ConnectionFailedError)
     assert "block_private" in str(error)
