@@ -117,9 +117,16 @@ def test_a_stream_costs_as_much_as_it_is_long(what: str, provider: str) -> None:
     assert_linear(one, twice)
 
 
-@pytest.mark.parametrize("status", [200, 500])
-@pytest.mark.parametrize("provider", PROVIDERS)
-@pytest.mark.parametrize("what", PLAIN)
+# Good answers and errors take turns outside of the long run.
+ANSWERS = [
+    pytest.param(what, provider, status, marks=[pytest.mark.slow] if (row + column + turn) % 2 else [])
+    for row, what in enumerate(PLAIN)
+    for column, provider in enumerate(PROVIDERS)
+    for turn, status in enumerate((200, 500))
+]
+
+
+@pytest.mark.parametrize(("what", "provider", "status"), ANSWERS)
 def test_an_answer_costs_as_much_as_it_is_long(what: str, provider: str, status: int) -> None:
     """Good answers and errors."""
     size, body = PLAIN[what]

@@ -355,8 +355,10 @@ def test_a_system_without_threads(monkeypatch: pytest.MonkeyPatch, threads: int)
 # -- two vendors, two seconds
 
 
-@pytest.mark.parametrize("second", ["ok", "hang"])
-@pytest.mark.parametrize("stream", [False, True], ids=["plain", "stream"])
+@pytest.mark.parametrize(
+    ("stream", "second"),
+    [(False, "ok"), (True, "hang"), *(pytest.param(*each, marks=pytest.mark.slow) for each in ((True, "ok"), (False, "hang")))],
+)
 def test_two_seconds_for_two_vendors_of_which_the_first_hangs(stream: bool, second: str) -> None:
     """The second's answer, before the deadline; or the deadline, 2.0 to 2.25 s, with both tried. No limit is set but that."""
     with Emulator() as emulator:
