@@ -33,14 +33,14 @@ def one_request(course: Course) -> None:
     """The vendor was asked once, and the target of a redirect never."""
     course.expect(len(course.asked_first) == 1, f"{len(course.asked_first)} requests at the first vendor, not 1")
     if course.stage.target is not None:
-        course.expect(not course.stage.target.requests, "a redirect was followed")
-        course.expect("secret" not in repr(course.seen.error), "the path of a redirect is shown")
+        course.insist(not course.stage.target.requests, "a redirect was followed")
+        course.insist("secret" not in repr(course.seen.error), "the path of a redirect is shown")
 
 
 def nothing_raw(course: Course) -> None:
     """Row 24: no byte of the noise in the message."""
     text = repr(course.seen.attempts[0].failure)
-    course.expect(text.isascii() and text.isprintable(), "raw bytes in the message")
+    course.insist(text.isascii() and text.isprintable(), "raw bytes in the message")
 
 
 def early_413(course: Course) -> None:
@@ -74,7 +74,7 @@ def _context(course: Course, name: str) -> int | None:
 
 def two_requests(course: Course) -> None:
     """Row 48: twice at most."""
-    course.expect(len(course.asked_first) <= 2, f"{len(course.asked_first)} requests at the first vendor")
+    course.insist(len(course.asked_first) <= 2, f"{len(course.asked_first)} requests at the first vendor")
 
 
 def waited(course: Course) -> None:
@@ -111,7 +111,7 @@ def short_text(course: Course) -> None:
 def one_line(course: Course) -> None:
     """Row 64: nothing in the message can begin a line of its own or colour a terminal."""
     text = str(course.seen.error)
-    course.expect(text.isprintable() and "\u202e" not in text and "\u2066" not in text, "the message is not one clean line")
+    course.insist(text.isprintable() and "\u202e" not in text and "\u2066" not in text, "the message is not one clean line")
 
 
 def code_4711(course: Course) -> None:
@@ -136,7 +136,7 @@ def usage_unknown(course: Course) -> None:
     numbers = [] if usage is None else [usage.input_tokens, usage.output_tokens, usage.total_tokens]
     course.expect(all(each is None or 0 <= each <= 10**9 for each in numbers), f"usage {numbers}")
     bill = _bill(course)
-    course.expect(bill.is_finite() and 0 <= bill < 1, f"the bill is {bill}")
+    course.insist(bill.is_finite() and 0 <= bill < 1, f"the bill is {bill}")
 
 
 def usage_none(course: Course) -> None:
@@ -157,7 +157,7 @@ def exact_usage(course: Course) -> None:
     """Row 136: exactly what the vendor wrote, in text and usage."""
     if course.error is None:
         entry = course.asked_first[0]
-        course.expect(entry.answered == course.seen.text, "the text is not what the vendor wrote")
+        course.insist(entry.answered == course.seen.text, "the text is not what the vendor wrote")
         total = (entry.usage or {}).get("total_tokens")
         usage = course.seen.reply.usage
         seen = usage.total_tokens if usage is not None else None
@@ -198,7 +198,7 @@ def empty_text(course: Course) -> None:
 def nothing_handed_out(course: Course) -> None:
     """Rows 137 and 139: the consumer saw nothing of the failed vendor."""
     wanted = course.second.answer(course.prompt) if course.error is None else ""
-    course.expect(course.seen.text == wanted, "text of the failed vendor was handed out")
+    course.insist(course.seen.text == wanted, "text of the failed vendor was handed out")
 
 
 def role_only(course: Course) -> None:
@@ -215,9 +215,9 @@ def some_partial(course: Course) -> cnroute.StreamInterruptedError | None:
     if not isinstance(error, cnroute.StreamInterruptedError):
         course.expect(False, f"no StreamInterruptedError but {type(error).__name__}")
         return None
-    course.expect(error.partial_text == course.seen.text, "partial_text is not what was handed out")
-    course.expect("".join(each.text for each in error.deltas) == error.partial_text, "deltas and partial_text differ")
-    course.expect(error.partial_text and answer.startswith(error.partial_text), f"partial_text {error.partial_text!r}")
+    course.insist(error.partial_text == course.seen.text, "partial_text is not what was handed out")
+    course.insist("".join(each.text for each in error.deltas) == error.partial_text, "deltas and partial_text differ")
+    course.insist(error.partial_text and answer.startswith(error.partial_text), f"partial_text {error.partial_text!r}")
     return error
 
 

@@ -292,7 +292,7 @@ EACH = {"ways": STREAM, "speakers": ALL, "everywhere": True}
 row(136, "a good stream in unusual clothes",
     "ok stream_crlf stream_close_framed stream_length_framed stream_pieces:1 stream_pieces:3 stream_pinged "
     "stream_multiline_data stream_bom stream_no_blank_end stream_done ending_a ending_c",
-    "ok", None, "billed", "R/C", check="exact_usage", alone=True, **EACH)  # fmt: skip
+    "ok", None, "billed", "R/C", check="exact_usage", **EACH)  # fmt: skip
 row(137, "broken before the first event", "stream_fin_first stream_cut_first stream_half_chunk:0 headers_hang",
     "connection_lost bad_response idle_timeout first_token_timeout", "ok", "unknown", "C", "i", check="nothing_handed_out",
     **EACH)  # fmt: skip
@@ -317,12 +317,11 @@ row(141, "all deltas, clean end, no end mark", "stream_no_finish", "stream_inter
     **EACH)  # fmt: skip
 row(141, "no event at all", "stream_empty", "bad_response connection_lost", "ok", "unknown", "R", **EACH)
 row(142, "comment pings for ever", "stream_pings", "first_token_timeout deadline_exceeded", "ok", "unknown", "C", "d", **EACH)
-row(143, "a good stream dripped byte by byte", "stream_drip", "ok", None, "billed", "R", "d", check="exact_usage", alone=True,
+row(143, "a good stream dripped byte by byte", "stream_drip", "ok", None, "billed", "R", "d", check="exact_usage",
     **EACH)  # fmt: skip
 row(143, "0.05 s between events", "stream_slow:0.05", "ok", None, "billed", "R", "d", check="exact_usage", **EACH)
-# What comes more than 0.25 s behind the end mark is not waited for (row 147): v2 sends its usage there. So good streams
-# are read with nothing beside them.
-row(143, "0.2 s between events", "stream_slow:0.2", "ok", None, "billed", "R/C", "d", check="prompt_deltas", alone=True, **EACH)
+# What comes more than 0.25 s behind the end mark is not waited for (row 147): v2 sends its usage there.
+row(143, "0.2 s between events", "stream_slow:0.2", "ok", None, "billed", "R/C", "d", check="prompt_deltas", **EACH)
 row(144, "0.8 s between events", "stream_slow:0.8", "stream_interrupted", "no", "billed", "C", "i", check="idle_partial", **EACH)
 row(145, "deltas without end", "stream_endless", "stream_interrupted", None, "billed", "C", 5.0, check="too_large",
     limits={"max_stream_bytes": 2**20}, alone=True, flat=True, **EACH)  # fmt: skip
