@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 # An escaped half of a surrogate pair: only then can a decoded text hold a lone surrogate.
@@ -16,7 +16,8 @@ _HALF_PAIR = re.compile(r"\\u[dD][89a-fA-F]")
 _LONE = re.compile("[\ud800-\udfff]")
 # How deep a vendor's JSON may be nested (reliability 3.5): what reads, writes or walks it later may recurse.
 MAX_DEPTH = 64
-
+# Counting the brackets of a longer text costs more than going through its values, which then are long as a rule.
+_LONG = 8192
 
 # The value that begins at an index of a text, and where it ends; raises one of `_UNREADABLE` for what it cannot read.
 _Scan = Callable[[str, int], tuple[Any, int]]
@@ -44,12 +45,15 @@ def loads(data: bytes | str, depth: int = MAX_DEPTH) -> Any:
     """
     text = data if isinstance(data, str) else data.decode("utf-8", "replace")
     try:
-        value, end = _scan(text, 0)
+        if _quick is None or (_TWO_DIGITS.search(text[::9]) and _may_be_long(text)):
+            value, end = _SCAN(text, 0)
+        else:
+            value, end = _quick(text), len(text)
     except _UNREADABLE:
         end = -1
     if end < 0 or (end < len(text) and text[end:].strip(_BLANKS)):
         value = _read_exactly(text)
-    if text.count("{") + text.count("[") > depth and _is_deeper(value, depth):
+    if (len(text) > _LONG or text.count("{") + text.count("[") > depth) and _is_deeper(value, depth):
         raise JsonError("nested too deeply")
     return _mended(value) if "\\" in text and "\\u" in text and _HALF_PAIR.search(text) else value
 
@@ -133,14 +137,16 @@ def _is_deeper(value: Any, depth: int) -> bool:
     """Whether lists and objects are nested more than `depth` times. Does not recurse."""
     level = [value]
     for _ in range(depth):
-        level = [item for each in level for item in _items(each)]
+        inner: list[Any] = []
+        for each in level:
+            if each.__class__ is dict:
+                inner += each.values()
+            elif each.__class__ is list:
+                inner += each
+        if not inner:
+            return False
+        level = inner
     return any(isinstance(each, dict | list) for each in level)
-
-
-def _items(value: Any) -> Iterable[Any]:
-    if isinstance(value, dict):
-        return value.values()
-    return value if isinstance(value, list) else ()
 
 
 def _mended(value: Any) -> Any:
@@ -154,24 +160,6 @@ def _mended(value: Any) -> Any:
     return value
 
 
-def _quick_scan() -> _Scan:
-    """orjson, where the extra `fast` is installed: 0.6 of the standard library's time; it reads the same or not at all.
-
-    It refuses lone surrogates and a byte order mark, and makes a float of an integer beyond 64 bits: such texts are
-    read exactly.
-    """
-    import orjson
-
-    quick = orjson.loads
-
-    def scan(text: str, start: int) -> tuple[Any, int]:
-        if _TWO_DIGITS.search(text[start::9]) and _may_be_long(text):
-            return _SCAN(text, start)
-        return quick(text), len(text)
-
-    return scan
-
-
 # 19 digits or more show two beside each other in every ninth character: a sixth of the time of looking at them all.
 _TWO_DIGITS = re.compile("[0-9](?=[0-9])")
 
@@ -182,7 +170,10 @@ def _may_be_long(text: str) -> bool:
     return any(text[start : start + 10].isdecimal() for start in starts)
 
 
+# orjson, where the extra `fast` is installed: 0.6 of the standard library's time; it reads the same or not at all. It refuses
+# lone surrogates and a byte order mark, and makes a float of an integer beyond 64 bits: such texts are read exactly.
+_quick: Callable[[str], Any] | None
 try:
-    _scan = _quick_scan()
+    from orjson import loads as _quick
 except ImportError:
-    _scan = _SCAN
+    _quick = None

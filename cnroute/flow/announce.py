@@ -12,6 +12,7 @@ from cnroute.flow.bill import bill_of
 from cnroute.flow.running import Call
 from cnroute.money import plain
 from cnroute.notices import AttemptFinished, AttemptSkipped, AttemptStarted, BudgetOverrun, CallFinished, CallStarted
+from cnroute.routing.health import Refusal
 from cnroute.routing.walk import Step
 
 
@@ -102,14 +103,14 @@ def _vendor_facts(step: Step, completion: ChatCompletion | None) -> dict[str, st
     }
 
 
-def candidate_skipped(call: Call, step: Step, reason: str, detail: str) -> None:
+def candidate_skipped(call: Call, step: Step, refusal: Refusal) -> None:
     """A candidate was refused before anything was sent."""
     if call.audience.hears(AttemptSkipped):
         deployment = step.place.deployment
         call.audience.notify(
             AttemptSkipped(
                 call_id=call.id, route=call.walk.course.name, deployment=deployment.name, provider=deployment.provider,
-                reason=reason, detail=detail, metadata=call.request.metadata,
+                reason=refusal.reason, detail=refusal.detail, metadata=call.request.metadata,
             )
         )
 

@@ -21,8 +21,8 @@ from cnroute.flow.answer import broken, masked
 from cnroute.flow.bill import worst_cost
 from cnroute.http import HttpRequest
 from cnroute.money import EXACT, ZERO, plain
+from cnroute.routing.health import NOTHING
 from cnroute.routing.plan import Place
-from cnroute.routing.walk import NOTHING
 
 K = FailureKind
 _HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")

@@ -116,7 +116,7 @@ def _built(call: Call, step: Step, pursuit: Pursuit) -> HttpRequest | None:
     if failure.kind is K.PLUGIN_ERROR:
         _record(call, step, None, failure, call.clock.monotonic(), call.clock.time(), pursuit, {})
     else:
-        candidate_skipped(call, step, failure.kind.value, failure.message)
+        candidate_skipped(call, step, Refusal(failure.kind.value, None, failure.message))
         pursuit.cannot(step, failure, inputs)
     return None
 

@@ -95,8 +95,8 @@ class Pursuit:
     def refused(self, step: Step, refusal: Refusal) -> None:
         """`step` was not admitted."""
         self._tried(step).refusal = refusal
-        self._call.walk.skip(step, refusal.reason, refusal.detail, refusal.inputs)
-        candidate_skipped(self._call, step, refusal.reason, refusal.detail)
+        self._call.walk.skip(step, refusal)
+        candidate_skipped(self._call, step, refusal)
 
     def cannot(self, step: Step, failure: Failure, inputs: Mapping[str, Any]) -> None:
         """`step` cannot take this request at all."""

@@ -18,6 +18,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from decimal import Decimal
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -38,6 +39,7 @@ _MAX_GROWN_COOLDOWN = 60.0
 _MAX_TOLD_COOLDOWN = 300.0
 # A place given back while the lock was held is settled by the next who holds it; one who waits looks this often.
 _LOOK_AGAIN = 0.05
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @attrs.define(eq=False)
@@ -54,15 +56,35 @@ class Outcome:
     """False when the attempt had less time than its normal limit: its failure says nothing of the vendor."""
 
 
-@attrs.frozen
+@attrs.define
 class Refusal:
-    """Why not: `cooling_down`, `breaker_open`, `probe_out`, `full`, `throttled` (its rate limit), `budget_exceeded`."""
+    """Why not: `cooling_down`, `breaker_open`, `probe_out`, `full`, `throttled` (its rate limit), `budget_exceeded`.
+
+    `left`: for how many seconds it is left alone. Then the words and numbers are made when somebody reads them, which is
+    seldom: making them was a third of what a deployment with an open breaker costs a call.
+    """
 
     reason: str
     retry_at: float | None = None
-    detail: str = ""
-    inputs: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
-    """The numbers that decided, JSON-ready."""
+    words: str = ""
+    facts: Mapping[str, Any] = NOTHING
+    left: float | None = None
+    after: str = ""
+    """The kind of the failure that it is left alone for."""
+
+    @property
+    def detail(self) -> str:
+        """The reason in words."""
+        if self.left is None:
+            return self.words
+        return f"{self.words} for {self.left:.1f} s more" + (f" after {self.after}" if self.after else "")
+
+    @property
+    def inputs(self) -> Mapping[str, Any]:
+        """The numbers that decided, JSON-ready."""
+        if self.left is None:
+            return self.facts
+        return {"seconds": round(self.left, 3), **({"after": self.after} if self.after else {})}
 
 
 @attrs.define
@@ -244,17 +266,16 @@ class Health:
             return None
         now = self._clock.monotonic()
         if self._cool_until > now:
-            left = self._cool_until - now
-            detail, inputs = f"left alone for {left:.1f} s more after {self._cool_kind}", {"after": str(self._cool_kind)}
-            return Refusal("cooling_down", self._cool_until, detail, {"seconds": round(left, 3), **inputs})
+            return Refusal(
+                "cooling_down", self._cool_until, "left alone", NOTHING, self._cool_until - now, str(self._cool_kind)
+            )
         if not self._open:
             return None
         if self._probe is not None:
             return Refusal("probe_out", self._open_until, "the breaker is open and its one probe is on the way")
         left = self._open_until - now
         if left > 0 and not probe:
-            detail = f"the breaker is open for {left:.1f} s more"
-            return Refusal("breaker_open", self._open_until, detail, {"seconds": round(left, 3)})
+            return Refusal("breaker_open", self._open_until, "the breaker is open", NOTHING, left)
         return None
 
     def _wait(self, deadline: Deadline | None) -> Refusal | None:
@@ -437,10 +458,12 @@ class Health:
             )
         now = self._clock.monotonic()
         until = self.ready_at(now)
-        wait = max(0.0, until - now)
+        wait = until - now
+        if wait <= 0:
+            until = wait = 0.0
         return Snapshot(
-            self._success, self._paid_failure, self._seconds, self._first_content, self._word(now), until if wait else 0.0,
-            len(self._out), self._output_tokens, wait=round(wait, 3),
+            self._success, self._paid_failure, self._seconds, self._first_content, self._word(now), until, len(self._out),
+            self._output_tokens, None, wait,
         )
 
     def _word(self, now: float) -> str:

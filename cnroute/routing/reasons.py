@@ -30,7 +30,7 @@ def candidate(rank: int, step: Step, course: Course, stream: bool) -> Candidate:
     return Candidate(
         deployment.name, rank, step.cost, _health_word(step.health), _in_words(path, step, stream), deployment.provider,
         deployment.model, tuple(_level(group, index, step, stream, group is path[-1][0]) for group, index in path),
-        step.health.wait or None,
+        round(step.health.wait, 3) or None,
     )
 
 

@@ -12,7 +12,6 @@ import itertools
 import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from types import MappingProxyType
 from typing import Any
 
 import attrs
@@ -22,14 +21,13 @@ from cnroute.errors import HookError
 from cnroute.failures import FailureKind, how_raised
 from cnroute.money import Cost
 from cnroute.routing import tokens
-from cnroute.routing.health import Snapshot
+from cnroute.routing.health import NOTHING, Refusal, Snapshot
 from cnroute.routing.knowing import Knowing, wanted
 from cnroute.routing.plan import Course, Excluded, Group, Place, Plan
 from cnroute.routing.policies import Cheapest, Context, Option, nearly_ranked
 from cnroute.routing.reasons import candidate
 
 _ALL = 1_000_000
-NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @attrs.define(eq=False)
@@ -106,7 +104,7 @@ class Walk:
         known = isinstance(order, list)
         self.steps: list[Step] = order if known else []  # type: ignore[assignment]
         self.excluded = excluded
-        self._skipped: dict[str, tuple[Place, str, str, Mapping[str, Any]]] = {}
+        self._skipped: dict[str, tuple[Place, Refusal]] = {}
         self.degraded: str | None = None
         self._rest: Iterator[Step] | None = None if known else iter(order)
         self._lock = threading.Lock()
@@ -129,14 +127,18 @@ class Walk:
         return Plan(
             self.course.name, self.course.group.policy_name,
             tuple(candidate(rank, step, self.course, self._stream) for rank, step in enumerate(self.steps, 1)),
-            tuple(self.excluded), self.input_tokens, tuple(excluded(*each) for each in self._skipped.values()), self.degraded,
+            tuple(self.excluded), self.input_tokens, self.skipped(), self.degraded,
         )
 
-    def skip(self, step: Step, rule: str, reason: str, inputs: Mapping[str, Any] = NOTHING) -> None:
+    def skip(self, step: Step, refusal: Refusal) -> None:
         """Note that `step` was not admitted; it stays a candidate."""
         name = step.place.deployment.name
         self._skipped.pop(name, None)
-        self._skipped[name] = step.place, rule, reason, inputs
+        self._skipped[name] = step.place, refusal
+
+    def skipped(self) -> tuple[Excluded, ...]:
+        """The public values for steps that were not admitted."""
+        return tuple(excluded(place, why.reason, why.detail, why.inputs) for place, why in self._skipped.values())
 
     def exclude(self, step: Step, rule: str, reason: str, inputs: Mapping[str, Any] = NOTHING) -> None:
         """Take `step` out of the walk, for a reason that only became known on the way."""

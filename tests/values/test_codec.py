@@ -15,25 +15,24 @@ from cnroute.codec import JsonError
 Reader = Callable[[str], Any]
 
 
-def reader(scan: Any) -> Reader:
-    """`loads` with one scanner or the other, without a limit of depth."""
+def reader(quick: Any) -> Reader:
+    """`loads` with the quick reader or without one, and without a limit of depth."""
 
     def read(text: str) -> Any:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(codec, "_scan", scan)
+            patch.setattr(codec, "_quick", quick)
             return codec.loads(text, 10**6)
 
     return read
 
 
-read_exactly = reader(codec._SCAN)
+read_exactly = reader(None)
 
 
 @pytest.fixture(scope="module")
 def quickly() -> Reader:
     """The reader that the extra brings."""
-    pytest.importorskip("orjson")
-    return reader(codec._quick_scan())
+    return reader(pytest.importorskip("orjson").loads)
 
 
 def outcome(read: Reader, text: str) -> str:
@@ -99,5 +98,4 @@ def _text(draw: random.Random) -> str:
 
 def test_loads_uses_what_is_installed() -> None:
     """Where orjson can be imported, `loads` reads with it."""
-    pytest.importorskip("orjson")
-    assert codec._scan is not codec._SCAN
+    assert codec._quick is pytest.importorskip("orjson").loads

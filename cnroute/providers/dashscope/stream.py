@@ -124,16 +124,12 @@ def parse_stream_line(line: str, state: StreamState, deployment: Deployment) -> 
     if stream is None:
         stream = memory["stream"] = _begun(state.body)
         state.quiet = _QUIET
-    if not line.startswith("data:"):
-        _note(line, stream, state)
-        if line and not line.startswith("{"):
-            return ()
     value = sse_data(line, memory)
     if type(value) is dict:
-        usual = _usual(value, stream.only, state) if state.quiet and stream.only is not None else None
+        usual = _usual(value, stream.only, state) if stream.only is not None and state.quiet else None
         return usual or _frame(value, stream, state, deployment)
     if value is NOTHING:
-        state.quiet = _NONE  # a piece of an event over several lines is kept
+        _note(line, stream, state)
         return ()
     if value is None or value is DONE:
         return ()
@@ -181,18 +177,17 @@ def _usual(frame: dict[str, Any], answer: _Answer, state: StreamState) -> tuple[
 
     It says what `_frame` says, at a third of its cost.
     """
-    output = frame.get("output")
-    if len(frame) != 3 or type(output) is not dict or len(output) != 1 or frame.get("request_id") != state.request_id:
+    try:  # only objects are asked for a name
+        output, counts, rows = frame["output"], frame["usage"], frame["output"]["choices"]
+        row = rows[0]
+        message = row["message"]
+        said, total = message["content"], counts["total_tokens"]
+        if row["finish_reason"] != "null" or frame["request_id"] != state.request_id or row.get("index"):
+            return None
+    except (KeyError, IndexError, TypeError):
         return None
-    rows = output.get("choices")
-    row = rows[0] if type(rows) is list and len(rows) == 1 else None
-    if type(row) is not dict or row.get("finish_reason") != "null" or row.get("index"):
+    if len(frame) != 3 or len(output) != 1 or len(rows) != 1 or len(message) != 2 or "role" not in message:
         return None
-    message = row.get("message")
-    if type(message) is not dict or len(message) > 2 or "role" not in message:
-        return None
-    said, counts = message.get("content"), frame.get("usage")
-    total = counts.get("total_tokens") if type(counts) is dict else None
     if type(said) is not str or type(total) is not int or not 0 < total < MAX_TOKENS_SEEN:
         return None
     state.raw = frame
