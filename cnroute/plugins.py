@@ -258,11 +258,15 @@ class PluginHost:
 
     def _look_at(self, plugin: Any, name: str) -> tuple[str | None, tuple[str, ...], bool]:
         """Register it with pluggy: what is wrong with it, else its hooks, and whether it is a provider."""
-        reason = self._refusal(plugin, name) or self._registered(plugin, name)
+        reason = self._refusal(plugin, name)
         if reason is not None:
             return reason, (), False
-        hooks, provides = tuple(hook for hook, _, _ in _implementations(plugin)), _is_provider(plugin)
-        return self._misnamed(plugin, name) if provides else None, hooks, provides
+        found = implementations(plugin)
+        reason = _faulty(found) or self._registered(plugin, name)
+        if reason is not None:
+            return reason, (), False
+        provides = _is_provider(found)
+        return self._misnamed(plugin, name) if provides else None, tuple(hook for hook, _, _ in found), provides
 
     def _misnamed(self, plugin: Any, name: str) -> str | None:
         """What is wrong with the name that a provider gives itself; other lies are told when it is bound."""
@@ -280,7 +284,7 @@ class PluginHost:
         return None
 
     def _refusal(self, plugin: Any, name: str) -> str | None:
-        """Why this plugin cannot be registered, or None. pluggy itself would notice most of this too late."""
+        """Why an object cannot be a plugin of this name, or None."""
         if name in self._block:
             return "the plugin is blocked"
         if name == _DEFAULTS:
@@ -292,10 +296,7 @@ class PluginHost:
             return "a class was registered; register an instance or a module"
         if getattr(type(plugin), "__hash__", None) is None:
             return "the plugin object is not hashable; give its class identity equality (eq=False)"
-        found = list(_implementations(plugin))
-        if not found:
-            return "it implements no hook of cnroute (is a @hookimpl missing, or another project's?)"
-        return next(filter(None, map(_told, found)), _missing_hooks(plugin))
+        return None
 
     def _quarantine(self, name: str, origin: str | None, reason: str) -> None:
         self.problems.append(PluginProblem(name, origin, reason))
@@ -330,8 +331,7 @@ class PluginHost:
         plugin = importlib.import_module(BUILT_IN[name])
         self._manager.register(plugin, name)
         self._providers[name] = plugin
-        hooks = tuple(hook for hook, _, _ in _implementations(plugin))
-        self._states[name] = PluginState(name, "built-in", None, hooks)
+        self._states[name] = PluginState(name, "built-in", None, tuple(hook for hook, _, _ in implementations(plugin)))
         return plugin
 
     def _ensure_defaults(self) -> None:
@@ -436,21 +436,33 @@ def _first_answer(functions: list[Callable[..., Any]]) -> Callable[..., Any]:
 
 # What a hook may be; everything else (properties, lazy attributes) is left asleep.
 _FUNCTIONS = (types.FunctionType, types.MethodType, staticmethod, classmethod)
+# A hook that a plugin implements: its name, the function, the options of its mark.
+Implementation = tuple[str, Callable[..., Any], Mapping[str, Any]]
 
 
-def _implementations(plugin: Any) -> Iterator[tuple[str, Callable[..., Any], Mapping[str, Any]]]:
-    """Every marked hook of a plugin: name, function, options. Class attributes only: properties stay asleep."""
-    marker = f"{hookspecs.PROJECT}_impl"
+def implementations(plugin: Any) -> tuple[Implementation, ...]:
+    """Every marked hook of a plugin. Class attributes only: properties stay asleep."""
+    marker, found = f"{hookspecs.PROJECT}_impl", []
     for name in dir(plugin):
-        if not isinstance(inspect.getattr_static(plugin, name, None), _FUNCTIONS):
+        # A module's attributes are what its dict holds, and finding that out for each takes a third of loading it.
+        own = vars(plugin).get(name) if type(plugin) is types.ModuleType else inspect.getattr_static(plugin, name, None)
+        if not isinstance(own, _FUNCTIONS):
             continue
         function = getattr(plugin, name, None)
         options = getattr(function, marker, None)
         if inspect.isroutine(function) and isinstance(options, dict):
-            yield options.get("specname") or name, function, options
+            found.append((options.get("specname") or name, function, options))
+    return tuple(found)
 
 
-def _told(found: tuple[str, Callable[..., Any], Mapping[str, Any]]) -> str | None:
+def _faulty(found: tuple[Implementation, ...]) -> str | None:
+    """What is wrong with a plugin's hooks, or None. pluggy itself would notice most of this too late."""
+    if not found:
+        return "it implements no hook of cnroute (is a @hookimpl missing, or another project's?)"
+    return next(filter(None, map(_told, found)), _missing_hooks(found))
+
+
+def _told(found: Implementation) -> str | None:
     """What is wrong with the signature of a hook, and where it stands."""
     problem, code = _signature_problem(*found), _code(found[1])
     where = f" ({PurePath(code.co_filename).name}:{code.co_firstlineno})" if code is not None else ""
@@ -476,10 +488,9 @@ def _signature_problem(hook: str, function: Callable[..., Any], options: Mapping
     return None
 
 
-def _is_provider(plugin: Any) -> bool:
+def _is_provider(found: tuple[Implementation, ...]) -> bool:
     return any(
-        hook in _REQUIRED and not (options.get("wrapper") or options.get("hookwrapper"))
-        for hook, _, options in _implementations(plugin)
+        hook in _REQUIRED and not (options.get("wrapper") or options.get("hookwrapper")) for hook, _, options in found
     )
 
 
@@ -505,13 +516,13 @@ def _is_price_row(row: tuple[Any, ...]) -> bool:
     return len(row) == 3 and isinstance(row[0], str) and isinstance(row[1], str) and isinstance(row[2], Price)
 
 
-def _missing_hooks(plugin: Any) -> str | None:
-    if not _is_provider(plugin):
-        for hook, _, options in _implementations(plugin):
+def _missing_hooks(found: tuple[Implementation, ...]) -> str | None:
+    if not _is_provider(found):
+        for hook, _, options in found:
             if hook in _PROVIDER_HOOKS and not _steps_back(options):
                 return f"{hook} answers for a provider, so it needs the hook {_REQUIRED[0]}; or make it a wrapper"
         return None
-    present = {hook for hook, _, options in _implementations(plugin) if not options.get("wrapper")}
+    present = {hook for hook, _, options in found if not options.get("wrapper")}
     missing = [hook for hook in _REQUIRED if hook not in present]
     return f"a provider needs the hook {missing[0]}" if missing else None
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from cnroute.deployments import ModelInfo, ProviderInfo, checked_base_url
 from cnroute.errors import ConfigurationError
-from cnroute.plugins import _PROVIDER_HOOKS, BUILT_IN, PluginHost, _implementations
+from cnroute.plugins import _PROVIDER_HOOKS, BUILT_IN, PluginHost, implementations
 from cnroute.testing.contract import groups
 from cnroute.testing.contract.base import ContractBase, replaces_built_in
 from cnroute.testing.contract.checking import check, fail, require, same
@@ -58,7 +58,7 @@ class RegistrationChecks(ContractBase):
     def test_every_hook_is_one_and_marked(self) -> None:
         """Required hooks are there; a function with a hook's name carries @hookimpl."""
         plugin = self.plugin_object()
-        found = {hook for hook, _, _ in _implementations(plugin)}
+        found = {hook for hook, _, _ in implementations(plugin)}
         missing = [hook for hook in ("describe_provider", "build_request", "parse_response") if hook not in found]
         require(
             not missing,

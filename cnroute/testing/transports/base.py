@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import ssl
 import tempfile
@@ -29,6 +30,12 @@ FLAGS: Mapping[str, str] = {
 """What a transport may be unable to do, and say so. Each flag is compared with what the transport does."""
 
 
+@functools.cache
+def _installed() -> PluginHost:
+    """A host with all installed plugins; filling one takes longer than most checks."""
+    return PluginHost()
+
+
 class TransportBase:
     """The attributes of a transport contract."""
 
@@ -46,7 +53,7 @@ class TransportBase:
         """A new transport: overridden, or made by the installed plugin that knows the name `transport`."""
         if self.transport is None:
             raise ContractBroken('the contract names no transport; set transport = "NAME" or define make_transport()')
-        host = PluginHost()
+        host = _installed()
         made = host.create("create_transport", self.transport, {})
         if made is None:
             problems = "; ".join(map(str, host.problems)) or "none"
