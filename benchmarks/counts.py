@@ -33,6 +33,7 @@ RECORD = Path(__file__).with_name("counts.json")
 ALLOWED, ALLOWED_ELSE = 1.05, 1.15
 PLUGINS = (1, 50)
 DEPLOYMENTS = (2, 200)
+CANDIDATES = (20, 200)
 LENGTHS = (100, 100_000)
 # Beyond 8,192 characters the depth of JSON is found in another way (`codec.loads`), by one call more.
 ANSWERS = (10_000, 100_000)
@@ -167,12 +168,12 @@ def _two(dialect: str, transport: MemoryTransport, policy: str) -> cnroute.Route
 
 
 def _each_candidate(dialect: str) -> float:
-    """Of an ordered route of 200 against one of 2."""
+    """Of an ordered route of 200 against one of 20."""
     less, more = (
         calls_of(asked(router(dialect, answering(dialect), deployments=count, targets=[f"d{number}" for number in range(count)])))
-        for count in DEPLOYMENTS
+        for count in CANDIDATES
     )
-    return round((more - less) / (DEPLOYMENTS[1] - DEPLOYMENTS[0]), 2)
+    return round((more - less) / (CANDIDATES[1] - CANDIDATES[0]), 2)
 
 
 def lines(dialect: str) -> Figures:

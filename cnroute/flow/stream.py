@@ -179,14 +179,17 @@ class Reading:
 
     def _take(self, lines: list[str]) -> None:
         parse, state, deployment = self._parse, self.state, self._place.deployment
-        waiting, given, quiet = self._waiting, self.given, state.quiet
+        waiting, given = self._waiting, self.given
+        quiet: frozenset[str] | None = None
         for line in lines:
-            short = len(line) < _SHORT
-            try:  # `is_quiet`, without a call for each line
-                if short and (line in quiet or line[: line.find(":") + 1 or None] in quiet):
+            try:
+                if state.quiet is not quiet:
+                    quiet = state.quiet
+                    fields = {name[:-1] for name in quiet if name.endswith(":")}
+                # `is_quiet`, without a call for each line
+                if len(line) < _SHORT and (line in quiet or line.partition(":")[0] in fields):
                     continue
                 events = parse(line, state, deployment)
-                quiet = state.quiet
             except CallError as error:
                 raise StreamFailed(error.failure()) from None
             except MemoryError:
@@ -209,7 +212,7 @@ class Reading:
                         self._other(event)
                 if self.done:
                     return
-            if short and _is_done(line):
+            if len(line) < _SHORT and _is_done(line):
                 self.done = True
                 return
 
@@ -278,7 +281,7 @@ def _is_done(line: str) -> bool:
 
 def is_quiet(line: str, quiet: frozenset[str]) -> bool:
     """Whether `line`, or the field that it begins with, is one of those that a plugin called quiet (`StreamState.quiet`)."""
-    return len(line) < _SHORT and (line in quiet or line[: line.find(":") + 1 or None] in quiet)
+    return len(line) < _SHORT and (line in quiet or line.partition(":")[0] + ":" in quiet)
 
 
 def _is_content(delta: Delta) -> bool:

@@ -456,20 +456,18 @@ class Health:
                 self._success, self._paid_failure, self._seconds, self._first_content, "closed", 0.0, len(self._out),
                 self._output_tokens,
             )
-        now = self._clock.monotonic()
-        until = self.ready_at(now)
+        now, until, word = self._clock.monotonic(), self._cool_until, "closed"
+        if self._open:
+            word = "open" if self._open_until > now and self._probe is None else "half_open"
+            if until < self._open_until:
+                until = self._open_until
         wait = until - now
         if wait <= 0:
             until = wait = 0.0
         return Snapshot(
-            self._success, self._paid_failure, self._seconds, self._first_content, self._word(now), until, len(self._out),
+            self._success, self._paid_failure, self._seconds, self._first_content, word, until, len(self._out),
             self._output_tokens, None, wait,
         )
-
-    def _word(self, now: float) -> str:
-        if not self._open or self._breaker is None:
-            return "closed"
-        return "open" if self._open_until > now and self._probe is None else "half_open"
 
     def _until_utc(self) -> str | None:
         left = self._cool_until - self._clock.monotonic()

@@ -28,6 +28,8 @@ from cnroute.routing.policies import Cheapest, Context, Option, nearly_ranked
 from cnroute.routing.reasons import candidate
 
 _ALL = 1_000_000
+# An attempt's share of the time depends on whether there is another candidate, so that two are always looked at.
+_FEW = 2
 
 
 @attrs.define(eq=False)
@@ -222,10 +224,12 @@ class _Making:
 
 
 def _flat(group: Group, making: _Making, context: Context) -> Iterable[Step]:
-    """The steps of a group of different places in the order of its policy; as written they are made one by one."""
+    """The steps of a group of different places in the order of its policy; more than a few as written one by one."""
     places: tuple[Place, ...] = group.members  # type: ignore[assignment]
     if group.policy_name == "ordered":
-        return (step for place in places if (step := making.made(place)) is not None)
+        if len(places) > _FEW:
+            return (step for place in places if (step := making.made(place)) is not None)
+        return [step for place in places if (step := making.made(place)) is not None]
     alone = [(index, step) for index, place in enumerate(places) if (step := making.made(place)) is not None]
     return [step for _, step in _ranked(group, alone, context)]
 
