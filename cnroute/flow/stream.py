@@ -76,6 +76,9 @@ class Reading:
         self.told: UsageUpdate | None = None
         """What the vendor counted last."""
         self._counted = 0
+        self._quiet: frozenset[str] = frozenset()
+        self._fields: set[str] = set()
+        """The fields among the quiet lines, without their colons."""
         self.finish: str | None = None
         self.finished = False
         self.committed = False
@@ -179,13 +182,12 @@ class Reading:
 
     def _take(self, lines: list[str]) -> None:
         parse, state, deployment = self._parse, self.state, self._place.deployment
-        waiting, given = self._waiting, self.given
-        quiet: frozenset[str] | None = None
+        waiting, given, quiet, fields = self._waiting, self.given, self._quiet, self._fields
         for line in lines:
             try:
                 if state.quiet is not quiet:
-                    quiet = state.quiet
-                    fields = {name[:-1] for name in quiet if name.endswith(":")}
+                    quiet = self._quiet = state.quiet
+                    fields = self._fields = {name[:-1] for name in quiet if name.endswith(":")}
                 # `is_quiet`, without a call for each line
                 if len(line) < _SHORT and (line in quiet or line.partition(":")[0] in fields):
                     continue

@@ -124,7 +124,7 @@ MUTANTS: tuple[Mutant, ...] = (
     # -- streams
     Mutant("state shared between streams", D, "dashscope/stream.py", "    memory = state.memory\n", "    memory = vars(_begun)\n", (MIXED, STREAM, SAME, THREADS)),
     Mutant("last text remembered in the module", LEGACY, "minimax/legacy.py", '    state.memory["text"] = True\n', '    state.memory["text"] = True\n    _SENDERS["last"] = delta\n', (STATE,)),
-    Mutant("stops at the first finish", V2, "minimax/frames.py", '    if "end" in memory and line == memory["end"]:\n', '    if "end" in memory:\n', (AFTER, STREAM_USAGE, SAME, IN_BAND)),
+    Mutant("stops at the first finish", V2, "minimax/v2/stream.py", '    alike = state.memory.get("alike")\n', '    alike = state.memory.get("alike")\n    if "end" in state.memory:\n        return ()\n', (AFTER, STREAM_USAGE, SAME, IN_BAND)),
     Mutant("last frame appended twice", V2, "minimax/v2/stream.py", "events += _content(_only_missing(message, state.memory), state)", "events += _content(message, state)", (STREAM, SAME, AFTER, REPEATED)),
     Mutant("a repeated frame adds text", V2, "minimax/frames.py", '    if "end" in memory and line == memory["end"]:\n        return ()\n', "", (REPEATED,)),
     Mutant("text lost behind a keep-alive", V2, "minimax/frames.py", "    memory = state.memory\n", '    memory = state.memory\n    if line.startswith(":") or memory.pop("quiet", False):\n        memory["quiet"] = line.startswith(":") or not line\n        return ()\n', (KEEP_ALIVE, IN_BAND)),

@@ -15,6 +15,7 @@ from cnroute.deployments import Deployment
 from cnroute.events import Delta, ReasoningDelta, TextDelta, ToolCallDelta
 from cnroute.failures import Failure
 from cnroute.hookspecs import StreamState, hookimpl
+from cnroute.providers.alike import Alike
 from cnroute.providers.minimax.answers import SERVER_FUNCTION, arguments_of, call_id, end_mark, text_of, web_sources
 from cnroute.providers.minimax.frames import (
     Event,
@@ -31,7 +32,32 @@ from cnroute.wire import text_or_none, tool_fragments
 @hookimpl
 def parse_stream_line(line: str, state: StreamState, deployment: Deployment) -> tuple[Delta | Failure, ...]:
     """The events of one line."""
+    alike = state.memory.get("alike")
+    if alike is not None and state.quiet and (text := alike.text(line)) is not None:
+        state.raw = alike.frame(text)
+        return _said(text, state)
     return read_line(line, state, deployment, _read)
+
+
+def _said(text: str, state: StreamState) -> tuple[Delta | Failure, ...]:
+    if not text:
+        return ()
+    state.memory["text"] = True
+    return (TextDelta(text),)
+
+
+def _learn(line: str, frame: Frame, memory: dict[str, Any]) -> None:
+    """Look at the next frames for this one with another text: beside the text they say nothing new."""
+    alike = memory.get("alike")
+    if alike is None:
+        alike = memory["alike"] = Alike("content", _with_text)
+    alike.learn(line, frame)
+
+
+def _with_text(frame: Frame, text: str) -> Frame:
+    """The frame with another text."""
+    (choice,) = frame["choices"]
+    return {**frame, "choices": [{**choice, "delta": {**choice["delta"], "content": text}}]}
 
 
 def _read(frame: Frame, line: str, state: StreamState) -> list[Event]:
@@ -44,10 +70,10 @@ def _read(frame: Frame, line: str, state: StreamState) -> list[Event]:
     if type(delta) is dict:
         text = delta.get("content")
         if type(text) is str and message is None and not mark and _ONLY_TEXT.issuperset(delta) and delta.get("role") != "tool":
-            if not text:
-                return []
-            state.memory["text"] = True
-            return [TextDelta(text)]  # the frame that streams are full of
+            # The frame that streams are full of.
+            if type(choices) is list and len(choices) == 1 and state.id is not None and not frame.get("usage"):
+                _learn(line, frame, state.memory)
+            return list(_said(text, state))
         if delta.get("role") == "tool":
             return source_events(web_sources(delta.get("content")), state)
         events = _content(delta, state)

@@ -1,0 +1,113 @@
+"""Frames that are read by their text alone say what they say when they are read whole."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import Any
+
+import pytest
+
+from cnroute import codec
+from cnroute.events import StreamState, TextDelta
+from cnroute.providers.alike import Alike
+from cnroute.providers.minimax.v2.stream import parse_stream_line
+from tests.providers.test_usual_frames import DEPLOYMENT, read
+
+FIRST = {
+    "id": "04aa", "choices": [{"index": 0, "delta": {"content": "你", "role": "assistant", "name": "MM"}}], "created": 17,
+    "model": "MiniMax-Text-01", "output_sensitive": False, "base_resp": {"status_code": 0, "status_msg": ""},
+}  # fmt: skip
+TEXTS = ["好", "", "a b", '"', "\\", "\n", "\u2028", "\u0000", "\U0001f600", "\ud83d", "{", "[1]", '"content":"x"', "好" * 400]
+# What may stand in the place of a text, as the line has it; not all of it is JSON.
+ODD = [
+    "7", "null", "true", '["a"]', '{"a":1}', "", '"', '"a', 'a"', '"a" ', ' "a"', '\ufeff"a"', '"a"x', '"a","content":"b"',
+    '"a","tool_calls":[{"id":"c","function":{"name":"f","arguments":"{}"}}]', '"a"},"finish_reason":"stop","x":{"y":"z"',
+    '"\\ud83d"', '"\\ud83d\\ude00"', '"\\u00e4"', '"\\x"', '"\t"', '"a" , "role":"tool"',
+]  # fmt: skip
+
+
+def line(value: str, frame: dict[str, Any] = FIRST, blank: str = " ") -> str:
+    """A data line of a frame whose text is `value`, which is JSON as a rule."""
+    whole = json.dumps(frame, ensure_ascii=False, separators=(",", ":"))
+    return f"data:{blank}{whole.replace(json.dumps('你', ensure_ascii=False), value, 1)}"
+
+
+def near(draw: random.Random) -> dict[str, Any]:
+    """A frame that is not quite like the first one."""
+    choice: dict[str, Any] = {"index": 0, "delta": {"content": "你", "role": "assistant"}}
+    if draw.random() < 0.4:
+        choice |= draw.choice([
+            {"finish_reason": "stop"}, {"message": {"content": "你好"}}, {"delta": {"content": "你"}}, {"index": 1},
+        ])  # fmt: skip
+    if draw.random() < 0.3:
+        choice["delta"] |= draw.choice([{"reasoning_content": "想"}, {"role": "tool"}, {"name": '"content":'}])
+    made = {**FIRST, "choices": [choice] * draw.choice([1] * 8 + [0, 2])}
+    if draw.random() < 0.4:
+        made |= draw.choice([
+            {"id": "other"}, {"id": None}, {"usage": {"total_tokens": 9}}, {"usage": None}, {"model": "another"}, {"error": {}},
+            {"base_resp": {"status_code": 1002, "status_msg": "limit"}}, {"content": "你"}, {"zusatz": {"content": "里"}},
+        ])  # fmt: skip
+    return {"content": "x", **made} if draw.random() < 0.1 else made
+
+
+def lines(draw: random.Random) -> list[str]:
+    """A stream: runs of like frames, with odd values and other lines among them."""
+    out: list[str] = []
+    frame = FIRST
+    for _ in range(draw.randrange(3, 12)):
+        if draw.random() < 0.2:
+            frame = near(draw)
+        value = draw.choice(ODD) if draw.random() < 0.25 else json.dumps(draw.choice(TEXTS), ensure_ascii=draw.random() < 0.5)
+        data = line(value, frame, draw.choice(["", " ", " ", " "]))
+        out += [data[:30], "data:" + data[30:]] if draw.random() < 0.1 else [data]
+        out += draw.choice([[""], [""], [], ["", ""], [": ping", ""], ["data: [DONE]", ""]])
+    return out
+
+
+def test_what_is_read_by_its_text_is_what_would_be_read_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """5,000 random streams: events, ids, models and raw frames; enough of them are really read so."""
+    draw, taken = random.Random("frames alike"), 0
+    text_of = Alike.text
+
+    def counted(self: Alike, given: str) -> str | None:
+        nonlocal taken
+        text = text_of(self, given)
+        taken += text is not None
+        return text
+
+    monkeypatch.setattr(Alike, "text", counted)
+    for _ in range(5000):
+        given = lines(draw)
+        by_text = read(parse_stream_line, given, b"{}")
+        with monkeypatch.context() as patch:
+            patch.setattr(Alike, "learn", lambda *_: None)
+            assert by_text == read(parse_stream_line, given, b"{}"), given
+    assert taken > 5000
+
+
+@pytest.mark.parametrize("value", ODD)
+def test_only_one_string_in_the_place_of_the_text_is_a_text(value: str) -> None:
+    """And then the frame is the one that the line says; all else is left to the reading of whole frames."""
+    alike = Alike("content", _put)
+    alike.learn(line('"你"'), FIRST)
+    assert alike.text(line('"好"')) == "好"
+    text = alike.text(line(value))
+    assert (text is not None) == (value in ('"a" ', '"\\ud83d"', '"\\ud83d\\ude00"', '"\\u00e4"'))
+    assert text is None or alike.frame(text) == codec.loads(line(value)[6:])
+
+
+def test_a_stream_that_never_repeats_itself_is_tried_three_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then each of its frames is read whole, and nothing is looked for any more."""
+    looked_for: list[str] = []
+    around = Alike._around
+    monkeypatch.setattr(Alike, "_around", lambda self, given: looked_for.append(given) or around(self, given))
+    state = StreamState(None, b"{}")  # type: ignore[arg-type]
+    for number in range(20):
+        assert parse_stream_line(line('"a"', {**FIRST, "created": number}), state, DEPLOYMENT) == (TextDelta("a"),)
+    assert len(looked_for) == 3
+
+
+def _put(frame: dict[str, Any], text: str) -> dict[str, Any]:
+    (choice,) = frame["choices"]
+    return {**frame, "choices": [{**choice, "delta": {**choice["delta"], "content": text}}]}
