@@ -178,10 +178,13 @@ def _usual(frame: dict[str, Any], answer: _Answer, state: StreamState) -> tuple[
     It says what `_frame` says, at a third of its cost.
     """
     try:  # only objects are asked for a name
-        output, counts, rows = frame["output"], frame["usage"], frame["output"]["choices"]
+        output = frame["output"]
+        rows = output["choices"]
         row = rows[0]
         message = row["message"]
-        said, total = message["content"], counts["total_tokens"]
+        said = message["content"]
+        counts = frame["usage"]
+        total = counts["total_tokens"]
         if row["finish_reason"] != "null" or frame["request_id"] != state.request_id or row.get("index"):
             return None
     except (KeyError, IndexError, TypeError):
