@@ -53,7 +53,7 @@ def loads(data: bytes | str, depth: int = MAX_DEPTH) -> Any:
         end = -1
     if end < 0 or (end < len(text) and text[end:].strip(_BLANKS)):
         value = _read_exactly(text)
-    if (len(text) > _LONG or text.count("{") + text.count("[") > depth) and _is_deeper(value, depth):
+    if len(text) > 2 * depth and (len(text) > _LONG or text.count("{") + text.count("[") > depth) and _is_deeper(value, depth):
         raise JsonError("nested too deeply")
     return _mended(value) if "\\" in text and "\\u" in text and _HALF_PAIR.search(text) else value
 

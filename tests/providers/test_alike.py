@@ -10,7 +10,9 @@ import pytest
 
 from cnroute import codec
 from cnroute.events import StreamState, TextDelta
+from cnroute.providers import alike as alike_module
 from cnroute.providers.alike import Alike
+from cnroute.providers.dashscope import stream as dashscope
 from cnroute.providers.minimax.v2.stream import parse_stream_line
 from tests.providers.test_usual_frames import DEPLOYMENT, read
 
@@ -68,15 +70,15 @@ def lines(draw: random.Random) -> list[str]:
 def test_what_is_read_by_its_text_is_what_would_be_read_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     """5,000 random streams: events, ids, models and raw frames; enough of them are really read so."""
     draw, taken = random.Random("frames alike"), 0
-    text_of = Alike.text
+    values_of = Alike.values
 
-    def counted(self: Alike, given: str) -> str | None:
+    def counted(self: Alike, given: str) -> tuple[Any, ...] | None:
         nonlocal taken
-        text = text_of(self, given)
-        taken += text is not None
-        return text
+        values = values_of(self, given)
+        taken += values is not None
+        return values
 
-    monkeypatch.setattr(Alike, "text", counted)
+    monkeypatch.setattr(Alike, "values", counted)
     for _ in range(5000):
         given = lines(draw)
         by_text = read(parse_stream_line, given, b"{}")
@@ -86,28 +88,72 @@ def test_what_is_read_by_its_text_is_what_would_be_read_whole(monkeypatch: pytes
     assert taken > 5000
 
 
+COUNTS = [
+    '{"total_tokens":5,"input_tokens":3,"output_tokens":2}', '{"total_tokens":6,"details":{"a":[1]}}', '{"total_tokens":0}', "{}",
+    '{"total_tokens":"5"}', "null", "[]", '{"total_tokens":5', '{"total_tokens":5}}', '{"total_tokens":5},"code":"Throttling"',
+    '{"total_tokens":5},"x":{"y":1}', ' {"total_tokens":5}', '{"total_tokens":5} ', '{"a":' * 70 + "1" + "}" * 70,
+    '{"total_tokens":5,"usage":{"total_tokens":7}}', '{"total_tokens":12345678901234567890123}',
+]  # fmt: skip
+BODY = json.dumps({"parameters": {"incremental_output": True}}).encode()
+
+
+def counted_line(draw: random.Random) -> str:
+    """A data line of DashScope, usual as a rule."""
+    text = draw.choice(ODD) if draw.random() < 0.1 else json.dumps(draw.choice(TEXTS), ensure_ascii=draw.random() < 0.5)
+    counts = COUNTS[0] if draw.random() < 0.8 else draw.choice(COUNTS)
+    reason = draw.choice(['"null"'] * 19 + ['"stop"', "null"])
+    rest = draw.choice(['"request_id":"r"'] * 19 + ['"request_id":"other"', '"request_id":"r","code":""'])
+    around = draw.choice([""] * 9 + ['"index":0,', '"index":1,', '"content":"x",'])
+    row = f'{{{around}"message":{{"content":{text},"role":"assistant"}},"finish_reason":{reason}}}'
+    return f'data:{{"output":{{"choices":[{row}]}},"usage":{counts},{rest}}}'
+
+
+def test_so_it_is_with_a_text_and_an_object(monkeypatch: pytest.MonkeyPatch) -> None:
+    """DashScope's frames, in which the counts are new in each; 3,000 random streams."""
+    draw, taken = random.Random("frames with counts"), 0
+    values_of = Alike.values
+
+    def counted(self: Alike, given: str) -> tuple[Any, ...] | None:
+        nonlocal taken
+        values = values_of(self, given)
+        taken += values is not None
+        return values
+
+    monkeypatch.setattr(Alike, "values", counted)
+    for _ in range(3000):
+        given: list[str] = []
+        for number in range(draw.randrange(3, 10)):
+            event = draw.choice(["event:result"] * 19 + ["event:error"])
+            given += [f"id:{number}", event, ":HTTP_STATUS/200", counted_line(draw), ""]
+        by_values = read(dashscope.parse_stream_line, given, BODY)
+        with monkeypatch.context() as patch:
+            patch.setattr(Alike, "learn", lambda *_: None)
+            assert by_values == read(dashscope.parse_stream_line, given, BODY), given
+    assert taken > 1500
+
+
 @pytest.mark.parametrize("value", ODD)
 def test_only_one_string_in_the_place_of_the_text_is_a_text(value: str) -> None:
     """And then the frame is the one that the line says; all else is left to the reading of whole frames."""
-    alike = Alike("content", _put)
+    alike = Alike(_put, "content")
     alike.learn(line('"你"'), FIRST)
-    assert alike.text(line('"好"')) == "好"
-    text = alike.text(line(value))
-    assert (text is not None) == (value in ('"a" ', '"\\ud83d"', '"\\ud83d\\ude00"', '"\\u00e4"'))
-    assert text is None or alike.frame(text) == codec.loads(line(value)[6:])
+    assert alike.values(line('"好"')) == ("好",)
+    values = alike.values(line(value))
+    assert (values is not None) == (value in ('"a" ', '"\\ud83d"', '"\\ud83d\\ude00"', '"\\u00e4"'))
+    assert values is None or alike.frame(values) == codec.loads(line(value)[6:])
 
 
 def test_a_stream_that_never_repeats_itself_is_tried_three_times(monkeypatch: pytest.MonkeyPatch) -> None:
     """Then each of its frames is read whole, and nothing is looked for any more."""
     looked_for: list[str] = []
-    around = Alike._around
-    monkeypatch.setattr(Alike, "_around", lambda self, given: looked_for.append(given) or around(self, given))
+    pieces = alike_module._pieces
+    monkeypatch.setattr(alike_module, "_pieces", lambda given, keys: looked_for.append(given) or pieces(given, keys))
     state = StreamState(None, b"{}")  # type: ignore[arg-type]
     for number in range(20):
         assert parse_stream_line(line('"a"', {**FIRST, "created": number}), state, DEPLOYMENT) == (TextDelta("a"),)
     assert len(looked_for) == 3
 
 
-def _put(frame: dict[str, Any], text: str) -> dict[str, Any]:
+def _put(frame: dict[str, Any], values: tuple[Any, ...]) -> dict[str, Any]:
     (choice,) = frame["choices"]
-    return {**frame, "choices": [{**choice, "delta": {**choice["delta"], "content": text}}]}
+    return {**frame, "choices": [{**choice, "delta": {**choice["delta"], "content": values[0]}}]}

@@ -73,18 +73,18 @@ class Both:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._patch = monkeypatch
-        self._usual = dashscope._usual  # noqa: SLF001
+        self._step = dashscope._step  # noqa: SLF001
         self.taken = 0
 
     def _counted(self, *given: Any) -> Any:
-        events = self._usual(*given)
+        events = self._step(*given)
         self.taken += events is not None
         return events
 
     def dashscope(self, given: list[str], body: bytes) -> None:
         """Both ways of DashScope, and their comparison."""
         with self._patch.context() as patch:
-            patch.setattr(dashscope, "_usual", self._counted)
+            patch.setattr(dashscope, "_step", self._counted)
             short = read(dashscope.parse_stream_line, given, body)
             patch.setattr(dashscope, "_usual", lambda *_: None)
             patch.setattr(dashscope, "_QUIET", frozenset())

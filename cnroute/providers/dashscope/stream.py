@@ -27,6 +27,7 @@ from cnroute.deployments import Deployment
 from cnroute.events import Delta, Finish, LateUsage, ReasoningDelta, SourceFound, TextDelta, ToolCallDelta, UsageUpdate
 from cnroute.failures import Failure, FailureKind
 from cnroute.hookspecs import StreamState, hookimpl
+from cnroute.providers.alike import Alike
 from cnroute.providers.dashscope.codes import failure_of, said_code, status_comment
 from cnroute.providers.dashscope.reply import (
     NotAnAnswer,
@@ -110,6 +111,7 @@ class _Stream:
     """The answer whose next increment is all that a usual frame can hold; None where there may be others, or an end."""
     ending: bool = False
     last: Any = None
+    alike: Alike = attrs.field(factory=lambda: Alike(_with_values, "content", "usage"))
 
     def begin(self, index: int) -> _Answer:
         answer = self.answers[index] = _Answer()
@@ -124,10 +126,19 @@ def parse_stream_line(line: str, state: StreamState, deployment: Deployment) -> 
     if stream is None:
         stream = memory["stream"] = _begun(state.body)
         state.quiet = _QUIET
+    only = stream.only if state.quiet else None
+    if only is not None and (values := stream.alike.values(line)) is not None:
+        usual = _step(stream.alike.frame(values), values[0], values[1], only, state)
+        if usual is not None:
+            return usual
     value = sse_data(line, memory)
     if type(value) is dict:
-        usual = _usual(value, stream.only, state) if stream.only is not None and state.quiet else None
-        return usual or _frame(value, stream, state, deployment)
+        usual = None if only is None else _usual(value, only, state)
+        if usual is not None:
+            stream.alike.learn(line, value)
+            return usual
+        stream.alike.forget()
+        return _frame(value, stream, state, deployment)
     if value is NOTHING:
         _note(line, stream, state)
         return ()
@@ -183,20 +194,33 @@ def _usual(frame: dict[str, Any], answer: _Answer, state: StreamState) -> tuple[
         row = rows[0]
         message = row["message"]
         said = message["content"]
-        counts = frame["usage"]
-        total = counts["total_tokens"]
         if row["finish_reason"] != "null" or frame["request_id"] != state.request_id or row.get("index"):
             return None
     except (KeyError, IndexError, TypeError):
         return None
     if len(frame) != 3 or len(output) != 1 or len(rows) != 1 or len(message) != 2 or "role" not in message:
         return None
+    return _step(frame, said, frame.get("usage"), answer, state)
+
+
+def _step(
+    frame: dict[str, Any], said: Any, counts: Any, answer: _Answer, state: StreamState
+) -> tuple[Delta | Failure, ...] | None:
+    """The events of a usual frame with this text and these counts; None where they are none."""
+    total = counts.get("total_tokens") if type(counts) is dict else None
     if type(said) is not str or type(total) is not int or not 0 < total < MAX_TOKENS_SEEN:
         return None
     state.raw = frame
     answer.text.append(said)
     usage = LateUsage(usage_of, counts)
     return (TextDelta(said), usage) if said else (usage,)
+
+
+def _with_values(frame: dict[str, Any], values: tuple[Any, ...]) -> dict[str, Any]:
+    """A usual frame with another text and other counts."""
+    (row,) = frame["output"]["choices"]
+    message = {**row["message"], "content": values[0]}
+    return {**frame, "output": {"choices": [{**row, "message": message}]}, "usage": values[1]}
 
 
 def _frame(

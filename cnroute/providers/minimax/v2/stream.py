@@ -33,9 +33,9 @@ from cnroute.wire import text_or_none, tool_fragments
 def parse_stream_line(line: str, state: StreamState, deployment: Deployment) -> tuple[Delta | Failure, ...]:
     """The events of one line."""
     alike = state.memory.get("alike")
-    if alike is not None and state.quiet and (text := alike.text(line)) is not None:
-        state.raw = alike.frame(text)
-        return _said(text, state)
+    if alike is not None and state.quiet and (values := alike.values(line)) is not None:
+        state.raw = alike.frame(values)
+        return _said(values[0], state)
     return read_line(line, state, deployment, _read)
 
 
@@ -50,14 +50,14 @@ def _learn(line: str, frame: Frame, memory: dict[str, Any]) -> None:
     """Look at the next frames for this one with another text: beside the text they say nothing new."""
     alike = memory.get("alike")
     if alike is None:
-        alike = memory["alike"] = Alike("content", _with_text)
+        alike = memory["alike"] = Alike(_with_text, "content")
     alike.learn(line, frame)
 
 
-def _with_text(frame: Frame, text: str) -> Frame:
+def _with_text(frame: Frame, values: tuple[Any, ...]) -> Frame:
     """The frame with another text."""
     (choice,) = frame["choices"]
-    return {**frame, "choices": [{**choice, "delta": {**choice["delta"], "content": text}}]}
+    return {**frame, "choices": [{**choice, "delta": {**choice["delta"], "content": values[0]}}]}
 
 
 def _read(frame: Frame, line: str, state: StreamState) -> list[Event]:
