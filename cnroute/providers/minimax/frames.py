@@ -4,7 +4,7 @@ Rules of this file
 - A frame with an error is a Failure and nothing else but the usage; no `Finish` comes out of it.
 - `Finish` comes out once, usage only when it changed, and a frame that comes twice as the last one adds nothing.
 - Keys of `state.memory`: `text`, `reasoning`, `tools` (that kind came as an increment), `usage` (last reported),
-  `end` (the line that ended the answer), `sources` (those handed out).
+  `end` (the line that ended the answer), `sources` (those handed out), `alike` (what usual frames of v2 repeat).
 """
 
 from __future__ import annotations
