@@ -159,9 +159,9 @@ class StreamState:
 
     `request` is what was asked, `body` the JSON that went out and `memory` a dict of the plugin's own. What a
     stream tells beside its content is written here by the plugin: `id`, `request_id`, `model`, `raw` (the last
-    frame) and `choices` (only where there are several). `quiet` are short lines that mean nothing from here on, as the
-    blank ones between events, or fields whose every line does, as `id:`: a plugin may name them, and they are then
-    shown to nobody.
+    frame; or as `raw_line` the line that holds it) and `choices` (only where there are several). `quiet` are short lines
+    that mean nothing from here on, as the blank ones between events, or fields whose every line does, as `id:`: a plugin
+    may name them, and they are then shown to nobody.
     """
 
     request: ChatRequest
@@ -170,9 +170,21 @@ class StreamState:
     id: str | None = None
     request_id: str | None = None
     model: str | None = None
-    raw: Any = None
+    _raw: Any = None
     choices: tuple[Choice, ...] = ()
     quiet: frozenset[str] = frozenset()
+    raw_line: str | None = None
+
+    @property
+    def raw(self) -> Any:
+        """The last frame. That of `raw_line` is decoded when it is asked for, since nobody asks for most frames."""
+        if self.raw_line is not None:
+            self.raw = _frame_in(self.raw_line)
+        return self._raw
+
+    @raw.setter
+    def raw(self, frame: Any) -> None:
+        self._raw, self.raw_line = frame, None
 
     @property
     def body(self) -> Any:
@@ -183,3 +195,11 @@ class StreamState:
             except JsonError:
                 self._body = None
         return self._body
+
+
+def _frame_in(line: str) -> Any:
+    """The object that a line holds; what a plugin left there, where it holds none."""
+    try:
+        return loads(line[line.index("{") :])
+    except (ValueError, TypeError, AttributeError):
+        return line

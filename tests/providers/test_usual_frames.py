@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import cnroute
-from cnroute.events import StreamState
+from cnroute.events import LateUsage, StreamState
 from cnroute.flow.lines import LineSplitter
 from cnroute.flow.stream import is_quiet
 from cnroute.providers.dashscope import stream as dashscope
@@ -73,18 +73,17 @@ class Both:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._patch = monkeypatch
-        self._step = dashscope._step  # noqa: SLF001
         self.taken = 0
 
-    def _counted(self, *given: Any) -> Any:
-        events = self._step(*given)
-        self.taken += events is not None
-        return events
+    def _counted(self, *given: Any) -> LateUsage:
+        """Usage that is read late is made on the short way alone."""
+        self.taken += 1
+        return LateUsage(*given)
 
     def dashscope(self, given: list[str], body: bytes) -> None:
         """Both ways of DashScope, and their comparison."""
         with self._patch.context() as patch:
-            patch.setattr(dashscope, "_step", self._counted)
+            patch.setattr(dashscope, "LateUsage", self._counted)
             short = read(dashscope.parse_stream_line, given, body)
             patch.setattr(dashscope, "_usual", lambda *_: None)
             patch.setattr(dashscope, "_QUIET", frozenset())

@@ -40,7 +40,7 @@ from cnroute.providers.dashscope.reply import (
     usage_of,
     word_of,
 )
-from cnroute.wire import DONE, MAX_TOKENS_SEEN, NOTHING, by_status, sse_data, tool_fragments
+from cnroute.wire import DONE, MAX_TOKENS_SEEN, NOTHING, by_status, loads, sse_data, tool_fragments
 
 Events = list[Delta | Failure]
 # Text so far, in pieces: what is new in the next value is returned.
@@ -128,9 +128,11 @@ def parse_stream_line(line: str, state: StreamState, deployment: Deployment) -> 
         state.quiet = _QUIET
     only = stream.only if state.quiet else None
     if only is not None and (values := stream.alike.values(line)) is not None:
-        usual = _step(stream.alike.frame(values), values[0], values[1], only, state)
-        if usual is not None:
-            return usual
+        said, counts = values
+        state.raw_line = line
+        only.text.append(said)
+        usage = LateUsage(_usage_said, counts)
+        return (TextDelta(said), usage) if said else (usage,)
     value = sse_data(line, memory)
     if type(value) is dict:
         usual = None if only is None else _usual(value, only, state)
@@ -200,13 +202,7 @@ def _usual(frame: dict[str, Any], answer: _Answer, state: StreamState) -> tuple[
         return None
     if len(frame) != 3 or len(output) != 1 or len(rows) != 1 or len(message) != 2 or "role" not in message:
         return None
-    return _step(frame, said, frame.get("usage"), answer, state)
-
-
-def _step(
-    frame: dict[str, Any], said: Any, counts: Any, answer: _Answer, state: StreamState
-) -> tuple[Delta | Failure, ...] | None:
-    """The events of a usual frame with this text and these counts; None where they are none."""
+    counts = frame.get("usage")
     total = counts.get("total_tokens") if type(counts) is dict else None
     if type(said) is not str or type(total) is not int or not 0 < total < MAX_TOKENS_SEEN:
         return None
@@ -214,6 +210,10 @@ def _step(
     answer.text.append(said)
     usage = LateUsage(usage_of, counts)
     return (TextDelta(said), usage) if said else (usage,)
+
+
+def _usage_said(counts: str) -> Usage | None:
+    return usage_of(loads(counts))
 
 
 def _with_values(frame: dict[str, Any], values: tuple[Any, ...]) -> dict[str, Any]:

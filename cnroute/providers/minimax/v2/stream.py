@@ -34,7 +34,7 @@ def parse_stream_line(line: str, state: StreamState, deployment: Deployment) -> 
     """The events of one line."""
     alike = state.memory.get("alike")
     if alike is not None and state.quiet and (values := alike.values(line)) is not None:
-        state.raw = alike.frame(values)
+        state.raw_line = line
         return _said(values[0], state)
     return read_line(line, state, deployment, _read)
 
