@@ -176,10 +176,10 @@ class AsyncDriver:
         self._scope.check()
         return stream
 
-    async def _read(self, effect: Read) -> bytes:
+    async def _read(self, effect: Read) -> bytes | bool:
         self._scope.check()
         data: bytes = await self._call(self._scope.stream, "read")
-        return data
+        return data if effect.take is None else effect.take(data)
 
     async def _call(self, owner: Any, name: str, *args: Any, discard: Any = None) -> Any:
         """Call a method of a transport or stream, awaited if it is native, in a thread if not."""
@@ -361,7 +361,8 @@ class AsyncChatStream(StreamCore):
         except CallError as error:
             self._failed(error)
         else:
-            self._took(effect, result)
+            if result is not True:  # more of the stream is to be read
+                self._effect, self._next = None, (self._flow.send, result)
 
     async def texts(self) -> AsyncIterator[str]:
         """The non-empty texts alone."""

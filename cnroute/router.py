@@ -237,18 +237,19 @@ class Driver:
         self._scope.check()
         return stream
 
-    def _read(self, effect: Read) -> bytes:
+    def _read(self, effect: Read) -> bytes | bool:
         scope = self._scope
         if scope.cancelled:
             scope.check()
         stream = scope.stream
         try:
-            return stream.read()  # type: ignore[no-any-return]
+            data: bytes = stream.read()
         except MemoryError:
             raise
         except Exception as error:  # noqa: BLE001 (a transport may be a stranger's)
             scope.check()
             raise transport_error(stream, error) from None
+        return data if effect.take is None else effect.take(data)
 
     def _sleep(self, effect: Sleep) -> None:
         self._scope.next_attempt(effect.deadline)
@@ -310,15 +311,6 @@ class StreamCore:
             self._error = error
         self._end()
         return None
-
-    def _took(self, effect: Effect, result: Any) -> None:
-        """The flow goes on with the result of `effect`, unless more of the stream is to be read first."""
-        if effect.__class__ is Read and effect.take is not None:
-            if effect.take(result):
-                self._effect = effect
-                return
-            result = None
-        self._effect, self._next = None, (self._flow.send, result)
 
     def _failed(self, error: CallError) -> None:
         """The flow goes on with the error of an effect."""
@@ -420,34 +412,25 @@ class ChatStream(StreamCore):
 
     def __next__(self) -> Delta:
         if not self._pending or self._closed or self._scope.cancelled:
-            return self._received()
-        try:
-            return self._pending.popleft()  # `_taken`, without a call for each
-        except IndexError:
-            raise RuntimeError(_ONE_CONSUMER) from None
-
-    def _taken(self) -> Delta:
-        """What has arrived is taken without a lock; another thread may have been quicker."""
-        try:
+            self._receive()
+        try:  # what has arrived is taken without a lock: another thread may have been quicker
             return self._pending.popleft()
         except IndexError:
             raise RuntimeError(_ONE_CONSUMER) from None
 
-    def _received(self) -> Delta:
-        """The next delta, waited for if none is there."""
+    def _receive(self) -> None:
+        """Wait for a delta if none is there. Raises what the call has ended in, StopIteration where it has ended well."""
         if not self._busy.acquire(False):
             self._wait_for_a_canceller()
         try:
             if not self._pending and not self._over:
                 self._pump()
-            if self._pending and not (self._closed or self._scope.cancelled):
-                return self._taken()
         finally:
             self._busy.release()
             if self._closed or self._scope.cancelled:
                 self._end_for_others()
-        if self._pending and not self._stopped():
-            return self._taken()
+        if self._pending and not ((self._closed or self._scope.cancelled) and self._stopped()):
+            return
         if not (self._over or self._closed or self._scope.cancelled):
             raise RuntimeError(_ONE_CONSUMER)  # it has taken what arrived
         self._raise_error()
@@ -482,7 +465,8 @@ class ChatStream(StreamCore):
                     except CallError as error:
                         self._failed(error)
                     else:
-                        self._took(effect, result)
+                        if result is not True:  # more of the stream is to be read
+                            self._effect, self._next = None, (self._flow.send, result)
                         result = None  # nor is it held while the next piece is waited for
         except BaseException:
             self._abandon()

@@ -5,7 +5,7 @@
 | Admit | Lease or Refusal | `cancelled` |
 | Send | HttpResponse | any CallError of the transport |
 | Open | the opened stream: `status`, `headers` | any CallError of the transport |
-| Read | bytes, b"" at the end; None with `take` | any CallError of the transport |
+| Read | bytes, b"" at the end; with `take` whether it is to be performed again | any CallError of the transport |
 | Sleep | None | `cancelled` |
 
 Whatever must be given back (lease, open stream) is kept by the driver's scope as well, which ends it when the
@@ -62,8 +62,8 @@ class Open:
 class Read:
     """Read what has arrived; with `take` again and again, each piece given to it, until it returns False.
 
-    So a stream is read without a turn through the flow for each piece. What `take` makes of the pieces is handed to the
-    consumer before the next one is read.
+    So a stream is read without a turn through the flow for each piece: while the result is True, the effect is performed
+    again. What `take` makes of a piece is handed to the consumer before the next one is read.
     """
 
     take: Callable[[bytes], bool] | None = None
