@@ -5,9 +5,9 @@ follow are read by that word alone: comparing what stands around it takes a thir
 
 Rules of this file
 - Exact: a line is read this way only where everything around the values is the same as in the frame that was read whole, and
-  what stands in their places is one JSON string, and the same object with other counts. Every other line is read whole.
+  what stands in their places is one JSON string, and whole numbers from 1 to 999,999,999. Every other line is read whole.
 - Where the values stand is proved, not guessed: with others in their places the line must read as the frame that `put` makes.
-- A count is a whole number of at most nine digits. One that was not 0 stays so: what a provider asks of them goes on to hold.
+- No expression is used on the lines: one alone, in a stream whose chunks come one by one, costs as much as all of this.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ _OTHERS = ("another text", {"another": "object"})
 
 
 class Alike:
-    """What the frames of one stream repeat around the text called `key`, and the object of counts called `then` behind it."""
+    """What the frames of one stream repeat around the text called `key`, and the numbers of the object `then` behind it."""
 
-    __slots__ = ("_between", "_counts", "_head", "_key", "_left", "_put", "_tail", "_then")
+    __slots__ = ("_behind", "_between", "_head", "_key", "_left", "_put", "_then")
 
     def __init__(self, put: Put, key: str, then: str = "") -> None:
         self._put = put
@@ -43,25 +43,28 @@ class Alike:
 
     def forget(self) -> None:
         """Something has changed that the frames do not show."""
-        self._head = self._between = self._tail = ""
-        self._counts = _NO_COUNTS
+        self._head = self._behind = ""
+        self._between: list[str] = []
 
-    def values(self, line: str) -> tuple[str, str] | None:
-        """Text and counts (their JSON) of a line that is like the learned one in everything else; None for every other line."""
-        head, tail = self._head, self._tail
-        if not (head and line.startswith(head) and line.endswith(tail)):
+    def text(self, line: str) -> str | None:
+        """The text of a line that is like the learned one in everything else but its counts; None for every other line."""
+        head, behind = self._head, self._behind
+        if not (head and line.startswith(head)):
             return None
-        rest = line[len(head) : len(line) - len(tail)]
-        counts = ""
+        text = line[len(head) :]
         if self._between:
-            rest, _, counts = rest.partition(self._between)
-            if not self._counts.fullmatch(counts):
+            text, _, rest = text.partition(behind)
+            for behind in self._between:
+                count, found, rest = rest.partition(behind)
+                if not (count.isdigit() and count.isascii() and count[0] != "0" and len(count) < 10):
+                    return None
+            if rest or not found:
                 return None
-        # Usual texts say what stands there. No blanks and no byte order mark, which are forgiven before a whole frame alone.
-        text = rest[1:-1]
-        if len(rest) > 1 and rest[0] == rest[-1] == '"' and '"' not in text and "\\" not in text and text.isprintable():
-            return text, counts
-        return _unusual(rest, counts)
+        elif text.endswith(behind):
+            text = text[: -len(behind)]
+        else:
+            return None
+        return text if '"' not in text and "\\" not in text and text.isprintable() else _unescaped(text)
 
     def learn(self, line: str, frame: dict[str, Any]) -> None:
         """Take `line`, which was read as `frame`, for what the next ones are like, if it can be."""
@@ -69,15 +72,15 @@ class Alike:
             self._left -= 1
             pieces = _pieces(line, (self._key, self._then) if self._then else (self._key,))
             if pieces is not None and _with_others(pieces) == self._put(frame, _OTHERS):
-                self._head, self._tail = pieces[0], pieces[-1]
-                if self._then:
-                    self._between, self._counts = pieces[2], _like(pieces[3])
+                before, _, *others = pieces
+                self._head = before + '"'
+                self._behind, *self._between = _around_counts(others)
 
 
-def _unusual(value: str, counts: str) -> tuple[str, str] | None:
-    """The same for a text with escapes and the like."""
+def _unescaped(text: str) -> str | None:
+    """The text of a JSON string; None where there are more than one."""
     try:
-        return (loads(value), counts) if value[:1] == '"' else None
+        return loads(f'"{text}"')  # type: ignore[no-any-return]
     except JsonError:
         return None
 
@@ -109,20 +112,21 @@ def _with_others(pieces: list[str]) -> Any:
         return None
 
 
-_NO_COUNTS = re.compile("(?!)")
 # A string whole, so that no digit within is taken for a count; a number or a word; any other sign.
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[-+.\w]+|[^"]', re.ASCII)
-_COUNT = re.compile("0|[1-9][0-9]{0,8}")
-# A longer object is not worth an expression.
-_MOST_COUNTS = 1000
+_COUNT = re.compile("[1-9][0-9]{0,8}")
+# More of them are not worth it: looking for each takes the time of what stands behind it.
+_MOST_COUNTS = 16
 
 
-def _like(counts: str) -> re.Pattern[str]:
-    """This object with other counts."""
-    return re.compile(_TOKEN.sub(_like_token, counts)) if len(counts) <= _MOST_COUNTS else _NO_COUNTS
-
-
-def _like_token(token: re.Match[str]) -> str:
-    if _COUNT.fullmatch(token[0]) is None:
-        return re.escape(token[0])
-    return "(?:0|[1-9][0-9]{0,8})" if token[0] == "0" else "[1-9][0-9]{0,8}"
+def _around_counts(pieces: list[str]) -> list[str]:
+    """What stands from the end of the text to the end of the line, cut at each count."""
+    between, counts, behind = pieces if len(pieces) == 3 else (pieces[0], "", "")
+    around = ['"' + between]
+    for token in _TOKEN.findall(counts):
+        if _COUNT.fullmatch(token) and len(around) <= _MOST_COUNTS:
+            around.append("")
+        else:
+            around[-1] += token
+    around[-1] += behind
+    return around

@@ -127,11 +127,10 @@ def parse_stream_line(line: str, state: StreamState, deployment: Deployment) -> 
         stream = memory["stream"] = _begun(state.body)
         state.quiet = _QUIET
     only = stream.only if state.quiet else None
-    if only is not None and (values := stream.alike.values(line)) is not None:
-        said, counts = values
+    if only is not None and (said := stream.alike.text(line)) is not None:
         state.raw_line = line
         only.text.append(said)
-        usage = LateUsage(_usage_said, counts)
+        usage = LateUsage(_usage_in, line)
         return (TextDelta(said), usage) if said else (usage,)
     value = sse_data(line, memory)
     if type(value) is dict:
@@ -212,8 +211,8 @@ def _usual(frame: dict[str, Any], answer: _Answer, state: StreamState) -> tuple[
     return (TextDelta(said), usage) if said else (usage,)
 
 
-def _usage_said(counts: str) -> Usage | None:
-    return usage_of(loads(counts))
+def _usage_in(line: str) -> Usage | None:
+    return usage_of(loads(line[line.index("{") :])["usage"])
 
 
 def _with_values(frame: dict[str, Any], values: tuple[Any, ...]) -> dict[str, Any]:

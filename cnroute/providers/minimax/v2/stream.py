@@ -33,9 +33,9 @@ from cnroute.wire import text_or_none, tool_fragments
 def parse_stream_line(line: str, state: StreamState, deployment: Deployment) -> tuple[Delta | Failure, ...]:
     """The events of one line."""
     alike = state.memory.get("alike")
-    if alike is not None and state.quiet and (values := alike.values(line)) is not None:
+    if alike is not None and state.quiet and (said := alike.text(line)) is not None:
         state.raw_line = line
-        return _said(values[0], state)
+        return _said(said, state)
     return read_line(line, state, deployment, _read)
 
 
