@@ -17,22 +17,25 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 from cnroute.arguments import CallArguments, Messages, with_call_arguments
 from cnroute.chat import ChatCompletion
 from cnroute.engine import Engine
-from cnroute.errors import CallError
+from cnroute.errors import CallError, error_for
 from cnroute.events import Delta
+from cnroute.failures import Failure
+from cnroute.failures import FailureKind as K
 from cnroute.flow.call import call_flow
 from cnroute.flow.effects import Admit, Effect, Open, Read, Send, Sleep
 from cnroute.flow.running import Call
 from cnroute.router import BaseRouter, StreamCore
 from cnroute.routing.deadline import Deadline
 from cnroute.routing.health import Lease, Refusal
-from cnroute.scope import Scope, transport_error
-from cnroute.transports.threaded import Threads
+from cnroute.scope import Scope, closed, note_unclosed, transport_error
+from cnroute.transports.threaded import NoThread, Threads
 
 if TYPE_CHECKING:
     from cnroute.routing.limits import Claimed
 
 T = TypeVar("T")
 _MOST_THREADS = 256
+_NO_THREAD = "all threads of the router are waiting for other vendors"
 # Seconds between two looks of a consumer whose stream is being cancelled by somebody else.
 _LOOK_AGAIN = 0.005
 
@@ -45,7 +48,8 @@ class AsyncRouter(BaseRouter):
     @functools.cached_property
     def _threads(self) -> Threads:
         """As many threads as calls may be in flight; each is made when it is needed."""
-        return Threads(min(_MOST_THREADS, self._engine.places_in_all()))
+        engine = self._engine
+        return Threads(lambda: min(_MOST_THREADS, engine.places_in_all()))
 
     @with_call_arguments
     async def chat(self, messages: Messages, *, model: str, **arguments: Unpack[CallArguments]) -> ChatCompletion:
@@ -53,17 +57,19 @@ class AsyncRouter(BaseRouter):
         call = self._engine.call(messages, model, arguments, stream=False)
         del messages, arguments  # reports of errors show the local variables of every frame
         scope = Scope()
-        self._engine.enter(scope, scope.cancel)
+        self._engine.enter(scope)
         flow = call_flow(call)
         driver = AsyncDriver(self._engine, self._threads, scope)
         try:
             return await run(flow, driver)
         finally:
-            flow.close()
             try:
-                await driver.give_back()
+                flow.close()
             finally:
-                self._engine.leave(scope)
+                try:
+                    await driver.give_back()
+                finally:
+                    self._engine.leave(scope)
 
     @with_call_arguments
     def stream(self, messages: Messages, *, model: str, **arguments: Unpack[CallArguments]) -> AsyncChatStream:
@@ -72,13 +78,19 @@ class AsyncRouter(BaseRouter):
 
     async def close(self) -> None:
         """Cancel running calls, refuse new ones, close every connection."""
-        if self._engine.close():
+        engine = self._engine
+        if engine.closed:
+            return
+        try:
+            engine.close()
+        finally:
             try:
-                closing = self._engine.transport.close()
+                closing = engine.transport.close()
                 if closing is not None:
                     await closing
             finally:
                 await self._flush()
+        engine.closed = True
 
     async def _flush(self) -> None:
         """Say to a shared store what is still to be said, and let the threads go."""
@@ -137,9 +149,9 @@ class AsyncDriver:
         """Close the open stream and end the lease."""
         stream = self._scope.take_stream()
         try:
-            closing = stream.close() if stream is not None else None
+            closing = closed(stream) if stream is not None else None
             if closing is not None:
-                await closing
+                await _awaited(stream, closing)
         finally:  # a second cancel may come while the stream is being closed
             self._scope.give_back()
 
@@ -157,37 +169,47 @@ class AsyncDriver:
         if isinstance(lease, Lease):
             self._scope.hold_lease(lease)
             if effect.claimed is not None:
-                lease = await self._claim(effect.claimed, lease)
+                lease = await self._claim(effect, effect.claimed, lease)
         self._scope.check()
         return lease
 
-    async def _claim(self, claimed: Claimed, lease: Lease) -> Lease | Refusal:
+    async def _claim(self, effect: Admit, claimed: Claimed, lease: Lease) -> Lease | Refusal:
         """A store in this process answers at once; one behind a network is asked in a thread."""
-        if claimed.store.remote:
-            return await self._threads.run(claimed.on, lease)
-        return claimed.on(lease)
+        if not claimed.store.remote:
+            return claimed.on(lease)
+        claimed.note(lease)  # here: whoever ends the lease before its turn has come gives up the claim as well
+        try:
+            return await self._threads.run(claimed.on, lease, within=effect.deadline.remaining())
+        except NoThread:
+            lease.end()
+            return Refusal("full", None, _NO_THREAD)
 
     async def _send(self, effect: Send) -> Any:
-        return await self._call(effect.place.transport, "send", effect.request, effect.deadline)
+        return await self._call(effect.deadline, effect.place.transport, "send", effect.request, effect.deadline)
 
     async def _open(self, effect: Open) -> Any:
-        stream = await self._call(effect.place.transport, "open", effect.request, effect.deadline, discard=_close)
+        deadline = effect.deadline
+        stream = await self._call(deadline, effect.place.transport, "open", effect.request, deadline, discard=_close)
         self._scope.hold_stream(stream)
         self._scope.check()
         return stream
 
     async def _read(self, effect: Read) -> bytes | bool:
         self._scope.check()
-        data: bytes = await self._call(self._scope.stream, "read")
+        data: bytes = await self._call(self._scope.deadline, self._scope.stream, "read")
         return data if effect.take is None else effect.take(data)
 
-    async def _call(self, owner: Any, name: str, *args: Any, discard: Any = None) -> Any:
+    async def _call(self, deadline: Deadline | None, owner: Any, name: str, *args: Any, discard: Any = None) -> Any:
         """Call a method of a transport or stream, awaited if it is native, in a thread if not."""
         method = getattr(owner, name)
+        within = None if deadline is None else deadline.remaining()
         try:
             if self._native:
                 return await method(*args)
-            return await self._threads.run(method, *args, discard=discard)
+            return await self._threads.run(method, *args, discard=discard, within=within)
+        except NoThread:
+            self._scope.check()
+            raise error_for(Failure(K.LOCAL_OVERLOAD, _NO_THREAD, billing="unknown" if name == "read" else "none")) from None
         except MemoryError:
             raise
         except Exception as error:  # noqa: BLE001 (a transport may be a stranger's)
@@ -201,6 +223,15 @@ class AsyncDriver:
         else:
             self._clock.sleep(effect.seconds)
         self._scope.check()
+
+
+async def _awaited(stream: Any, closing: Any) -> None:
+    try:
+        await closing
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 (a transport may be a stranger's)
+        note_unclosed(stream, error)
 
 
 async def _sleep_until_cancelled(effect: Sleep) -> None:
@@ -263,7 +294,7 @@ class CalledTurn:
 
 
 def _close(stream: Any) -> None:
-    stream.close()
+    closed(stream)
 
 
 _PERFORM: Mapping[type, Callable[[AsyncDriver, Any], Awaitable[Any]]] = {
@@ -312,7 +343,7 @@ class AsyncChatStream(StreamCore):
         while not self._over and (self._closed or self._scope.cancelled):
             if self._enter():
                 try:
-                    await self._abandon()
+                    await self._abandon_awaiting()
                 finally:
                     self._inside = False
             else:
@@ -352,7 +383,7 @@ class AsyncChatStream(StreamCore):
             if self._over:
                 await self._leave()
         except BaseException:
-            await self._abandon()
+            await self._abandon_awaiting()
             raise
 
     async def _perform(self, effect: Effect) -> None:
@@ -373,29 +404,32 @@ class AsyncChatStream(StreamCore):
     async def close(self) -> None:
         """The consumer is done: iteration stops without an error, the connection is given back or closed."""
         self._closed = True
-        if not self._over:
+        if not self._gone:
             self._scope.cancel()
             if self._enter():
                 try:
-                    await self._abandon()
+                    await self._abandon_awaiting()
                 finally:
                     self._inside = False
 
     def cancel(self) -> None:
         """End the stream from any task or thread; the consumer's next step raises CallCancelledError."""
-        if self._over:
+        if self._gone:
             return
         self._scope.cancel()
         if self._enter():
+            try:
+                self._abandon()
+            finally:
+                self._inside = False
+
+    async def _abandon_awaiting(self) -> None:
+        try:
             if not self._over:
                 self._break_off()
-                self._give_back()
-            self._inside = False
-
-    async def _abandon(self) -> None:
-        if not self._over:
-            self._break_off()
-            await self._leave()
+        finally:
+            if not self._gone:
+                await self._leave()
 
     async def _leave(self) -> None:
         try:
@@ -414,8 +448,10 @@ class AsyncChatStream(StreamCore):
         await self.close()
 
     def __del__(self) -> None:
-        if not self.__dict__.get("_over", True) and self._begun:
+        if not self.__dict__.get("_gone", True) and self._begun:
             self._over = True
             self._scope.cancel()
-            self._flow.close()
-            self._give_back()
+            try:
+                self._flow.close()
+            finally:
+                self._give_back()

@@ -237,6 +237,7 @@ class Usage:
 
     `cached_tokens` are part of the input, `reasoning_tokens` part of the output. The total is filled in only
     where both halves are known. `searches` is how often the vendor searched the web, where it counts that.
+    Raises ValueError for what counts nothing: a negative number, a float, a bool, text.
     """
 
     input_tokens: int | None = None
@@ -250,6 +251,9 @@ class Usage:
         self, input_tokens: int | None = None, output_tokens: int | None = None, total_tokens: int | None = None,
         cached_tokens: int | None = None, reasoning_tokens: int | None = None, searches: int | None = None,
     ) -> None:
+        for count in (input_tokens, output_tokens, total_tokens, cached_tokens, reasoning_tokens, searches):
+            if count is not None and (count.__class__ is not int or count < 0):
+                raise ValueError("a count of tokens is an int of 0 or more, or None where it is unknown")
         if total_tokens is None and input_tokens is not None and output_tokens is not None:
             total_tokens = input_tokens + output_tokens
         own = self.__dict__  # half the time of what attrs makes for a frozen class: a stream counts in every frame

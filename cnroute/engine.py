@@ -51,8 +51,11 @@ class Engine:
         self.transport = self.binding.transport
         self._lock = threading.Lock()
         self._reloading = threading.Lock()
-        self._closed = False
-        self._running: dict[Scope, Callable[[], object]] = {}
+        self.closing = False
+        """Whether new calls are refused."""
+        self.closed = False
+        """Whether everything is closed, to the end."""
+        self._running: dict[int, tuple[weakref.ref[Scope], Callable[[], object] | None]] = {}
         self.observers = self.host.observers()
         self.log = _logger(settings.log_content)
         self._say_unpriced()
@@ -170,7 +173,7 @@ class Engine:
 
     def call(self, messages: Any, model: Any, given: Mapping[str, Any], stream: bool) -> Call:
         """A call, checked and planned. Raises BadRequestError, ModelNotFoundError, RouterClosedError."""
-        if self._closed:
+        if self.closing:
             raise RouterClosedError("the router is closed")
         call_id = _call_id(given)
         try:
@@ -250,32 +253,37 @@ class Engine:
 
     def places_in_all(self) -> int:
         """How many calls may be in flight at once, over all deployments."""
-        limits = (place.deployment.limits for place in self.binding.places.values())
+        limits = (place.deployment.limits for place in self.binding.every_place())
         return sum(limit.max_in_flight for limit in limits if limit is not None) or 32
 
     # -- running -----------------------------------------------------------------------------------------
 
-    def enter(self, scope: Scope, cancel: Callable[[], object]) -> None:
-        """Note that a call runs; closing the router calls `cancel`."""
+    def enter(self, scope: Scope, cancel: Callable[[], object] | None = None) -> None:
+        """Note that a call runs, without keeping it alive; closing the router calls `cancel`, else that of the scope."""
         with self._lock:
-            if self._closed:
+            if self.closing:
                 raise RouterClosedError("the router is closed")
-            self._running[scope] = cancel
+            self._running[id(scope)] = weakref.ref(scope), cancel
 
     def leave(self, scope: Scope) -> None:
         """Note that a call has ended."""
-        self._running.pop(scope, None)
+        self._running.pop(id(scope), None)
 
-    def close(self) -> bool:
-        """Refuse new calls and cancel the running ones. False: it was closed already."""
+    def close(self) -> None:
+        """Refuse new calls and cancel all running ones; then raises what the first of them raised."""
         with self._lock:
-            if self._closed:
-                return False
-            self._closed = True
+            self.closing = True
             running = list(self._running.values())
-        for cancel in running:
-            cancel()
-        return True
+        raised: BaseException | None = None
+        for alive, cancel in running:
+            try:
+                scope = alive()
+                if scope is not None:
+                    (cancel or scope.cancel)()
+            except BaseException as error:  # noqa: BLE001 (an interrupt, or an observer's panic)
+                raised = raised or error
+        if raised is not None:
+            raise raised
 
     def forked(self) -> None:
         """In a forked child: new locks, nothing runs."""

@@ -201,5 +201,5 @@ def _frame_in(line: str) -> Any:
     """The object that a line holds; what a plugin left there, where it holds none."""
     try:
         return loads(line[line.index("{") :])
-    except (ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         return line

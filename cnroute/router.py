@@ -145,14 +145,16 @@ class Router(BaseRouter):
         call = self._engine.call(messages, model, arguments, stream=False)
         del messages, arguments  # reports of errors show the local variables of every frame
         scope = Scope()
-        self._engine.enter(scope, scope.cancel)
+        self._engine.enter(scope)
         flow = call_flow(call)
         try:
             return run(flow, Driver(self._engine.clock, scope))
         finally:
-            flow.close()
-            scope.give_back()
-            self._engine.leave(scope)
+            try:
+                flow.close()
+            finally:
+                scope.give_back()
+                self._engine.leave(scope)
 
     @with_call_arguments
     def stream(self, messages: Messages, *, model: str, **arguments: Unpack[CallArguments]) -> ChatStream:
@@ -160,12 +162,18 @@ class Router(BaseRouter):
         return ChatStream(self._engine, self._engine.call(messages, model, arguments, stream=True))
 
     def close(self) -> None:
-        """Cancel running calls, refuse new ones, close every connection."""
-        if self._engine.close():
+        """Cancel running calls, refuse new ones, close every connection. What an interrupt left can be closed once more."""
+        engine = self._engine
+        if engine.closed:
+            return
+        try:
+            engine.close()
+        finally:
             try:
-                self._engine.transport.close()
+                engine.transport.close()
             finally:
-                self._engine.flush()
+                engine.flush()
+        engine.closed = True
 
     def __enter__(self) -> Self:
         return self
@@ -287,6 +295,8 @@ class StreamCore:
         self._begun = False
         self._over = False
         self._closed = False
+        self._gone = False
+        """Whether everything is given back: an interrupt may come between the end of the flow and that."""
 
     @property
     def call_id(self) -> str:
@@ -336,8 +346,9 @@ class StreamCore:
         if not self._closed:
             if self._error is not None:
                 raise self._error
-            if self._answer is None:
-                self._scope.check()
+            if self._answer is None and (cancelled := self._scope.error()) is not None:
+                cancelled.call_id = self._call.id  # whoever cancels is still at it
+                raise cancelled
 
     def _stopped(self) -> bool:
         """Whether what has arrived is no longer wanted. A cancel that comes as the call ends by itself is too late."""
@@ -366,9 +377,19 @@ class StreamCore:
         else:
             self._flow.close()
 
+    def _abandon(self) -> None:
+        """End the call here, whatever is left of it."""
+        try:
+            if not self._over:
+                self._break_off()
+        finally:
+            if not self._gone:
+                self._give_back()
+
     def _give_back(self) -> None:
         self._scope.give_back()
         self._engine.leave(self._scope)
+        self._gone = True
 
 
 def _cancel(stream: StreamCore | None) -> None:
@@ -487,7 +508,7 @@ class ChatStream(StreamCore):
 
     def _leave(self) -> None:
         """Wake a consumer that waits for the wire; if nobody is inside, end the call here."""
-        if self._over:
+        if self._gone:
             return
         self._scope.cancel()
         if self._busy.acquire(False):
@@ -496,11 +517,6 @@ class ChatStream(StreamCore):
             finally:
                 self._busy.release()
 
-    def _abandon(self) -> None:
-        if not self._over:
-            self._break_off()
-            self._give_back()
-
     def __enter__(self) -> Self:
         return self
 
@@ -508,5 +524,5 @@ class ChatStream(StreamCore):
         self.close()
 
     def __del__(self) -> None:
-        if not self.__dict__.get("_over", True):
+        if not self.__dict__.get("_gone", True):
             self._abandon()

@@ -23,14 +23,15 @@ K = FailureKind
 class Scope:
     """The things of one call that must be given back."""
 
-    __slots__ = ("__weakref__", "_deadline", "_lease", "_lock", "_reason", "cancelled", "stream")
+    __slots__ = ("__weakref__", "_lease", "_lock", "_reason", "cancelled", "deadline", "stream")
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._lease: Lease | None = None
         self.stream: Any = None
         """The stream that is open now."""
-        self._deadline: Deadline | None = None
+        self.deadline: Deadline | None = None
+        """That of the attempt that runs."""
         self._reason: Failure | None = None
         self.cancelled = False
         """True once `cancel` was called."""
@@ -40,7 +41,7 @@ class Scope:
         if self.stream is not None or self._lease is not None:
             self.give_back()
         with self._lock:
-            self._deadline = deadline
+            self.deadline = deadline
             cancelled = self._reason is not None
         if cancelled:
             deadline.cancel()
@@ -65,7 +66,7 @@ class Scope:
         """
         try:
             stream = self.take_stream() if self.stream is not None else None
-            closing = stream.close() if stream is not None else None
+            closing = closed(stream) if stream is not None else None
             if closing is not None:
                 closing.close()
                 self.cancel_deadline()
@@ -76,7 +77,7 @@ class Scope:
     def cancel_deadline(self) -> None:
         """Wake whoever waits for the wire, and let an asynchronous transport free what it holds."""
         with self._lock:
-            deadline = self._deadline
+            deadline = self.deadline
         if deadline is not None:
             deadline.cancel()
 
@@ -104,13 +105,36 @@ class Scope:
             raise error_for(self._reason)
 
 
+def closed(stream: Any) -> Any:
+    """Close a stream; what is to be awaited, if anything. One of a stranger's that raises changes no call: it is logged."""
+    try:
+        return stream.close()
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 (a transport may be a stranger's)
+        note_unclosed(stream, error)
+
+
+def note_unclosed(stream: Any, error: Exception) -> None:
+    """Log that a stranger's stream could not be closed; what came out of one of ours came from the host, and goes on."""
+    if _is_ours(stream):
+        raise error
+    from cnroute.observe.logging import close_failed
+
+    close_failed(type(stream).__name__, error)
+
+
+def _is_ours(transport: Any) -> bool:
+    return type(transport).__module__.startswith("cnroute.transports.")
+
+
 def transport_error(transport: Any, error: Exception) -> Exception:
     """What an exception that came out of a transport becomes: one of a stranger's transport is a HookError.
 
     Our own transports raise nothing but CallErrors; what else comes out of them came from the host, a signal handler's
     time limit for example, and passes untouched.
     """
-    if isinstance(error, CallError) or type(transport).__module__.startswith("cnroute.transports."):
+    if isinstance(error, CallError) or _is_ours(transport):
         return error
     name = type(transport).__name__
     return HookError(f"transport {name} {how_raised(error)}", billing="unknown")

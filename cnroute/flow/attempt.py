@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 
 from cnroute.chat import ChatCompletion
-from cnroute.errors import CallError
+from cnroute.errors import CallError, HookError
 from cnroute.events import Delta, StepDelta, StreamState, ToolCallDelta, UsageUpdate
 from cnroute.failures import Failure, FailureKind
 from cnroute.flow.answer import AttemptFailed, answer_of, completed
@@ -100,6 +100,8 @@ class Run:
 def plain(run: Run) -> Generator[Effect, Any, ChatCompletion]:
     """Send the request and read the whole answer."""
     response = yield Send(run.step.place, run.request, run.deadline)
+    if not isinstance(response, HttpResponse):
+        raise _odd(run, f"send returned {type(response).__name__}, not an HttpResponse")
     run.status = response.status
     return answer_of(run.step.place, response, run.clock.time())
 
@@ -110,6 +112,8 @@ def streamed(run: Run, given: list[Delta], waiting: deque[Delta]) -> Generator[E
     `given` is the call's own list of what was handed out; it is emptied and kept up to date.
     """
     head = yield Open(run.step.place, run.request, run.deadline)
+    if not _is_stream(head):
+        raise _odd(run, f"open returned {type(head).__name__}, which is no stream with status, headers, read and close")
     run.status, run.headers = head.status, head.headers
     state = StreamState(run.step.request, run.request.body)  # type: ignore[arg-type]
     reading = run.reading = Reading(run.step.place, state, head.status, given, waiting)
@@ -122,6 +126,19 @@ def streamed(run: Run, given: list[Delta], waiting: deque[Delta]) -> Generator[E
     except StreamFailed as failed:
         failure = attrs.evolve(failed.failure, request_id=failed.failure.request_id or state.request_id)
     raise AttemptFailed(completed(failure, run.step.place, head.status, head.headers, run.clock.time()))
+
+
+def _is_stream(head: Any) -> bool:
+    """Whether a transport's stream is one, as far as it can be seen; ours are."""
+    return (
+        isinstance(getattr(head, "status", None), int) and isinstance(getattr(head, "headers", None), Mapping)
+        and callable(getattr(head, "read", None)) and callable(getattr(head, "close", None))
+    )
+
+
+def _odd(run: Run, what: str) -> HookError:
+    """A transport of a stranger's gave back what it may not."""
+    return HookError(f"transport {type(run.step.place.transport).__name__}: {what}", billing="unknown")
 
 
 def _read(run: Run, reading: Reading) -> Generator[Effect, Any, None]:
@@ -151,8 +168,8 @@ class _Intake:
 
     def take(self, data: bytes) -> bool:
         """Whether more is worth reading after `data`; b"" is the end of the body."""
-        if not data:
-            return False
+        if not data or data.__class__ is not bytes:
+            return self._end_or_odd(data)
         reading, known = self.reading, len(self.reading.given)
         try:
             reading.feed(data)
@@ -162,6 +179,11 @@ class _Intake:
         if self._plain and not (reading.finished or reading.done):
             return True
         return self._goes_on(len(data), len(reading.given) > known)
+
+    def _end_or_odd(self, data: Any) -> bool:
+        if not isinstance(data, bytes):
+            self.failure = _odd(self.run, f"read returned {type(data).__name__}, not bytes").failure()
+        return False
 
     def _goes_on(self, size: int, more: bool) -> bool:
         """Set what time is left before the first content, and after the end mark. `more`: there was content in the piece."""
@@ -196,8 +218,8 @@ def _hurry(run: Run, seconds: float) -> None:
 
 
 def _end(reading: Reading, head: Any) -> ChatCompletion:
-    reading.close_with(reading.usage)
     reading.check_state()
+    reading.close_with(reading.usage)
     completion = completion_of(reading.given, reading.state, reading.usage, reading.finish)
     return completion if completion.request_id else attrs.evolve(completion, request_id=header_request_id(head.headers))
 

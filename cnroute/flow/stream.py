@@ -39,6 +39,7 @@ _MAX_EVENTS = 1_000_000
 # Longer lines are neither looked for among the quiet ones nor taken for `[DONE]`: that would read every line once more.
 _SHORT = 64
 _NOTHING: tuple[Any, ...] = ()
+_NO_USAGE = "returned a usage that is no Usage"
 # Reliability 3.5: of an error's body so much is kept.
 _KEPT_OF_A_REFUSAL = 64 * 1024
 
@@ -91,8 +92,22 @@ class Reading:
 
     @property
     def usage(self) -> Usage | None:
-        """The tokens that the vendor counted last."""
-        return None if self.told is None else self.told.usage
+        """The tokens that the vendor counted last, where a plugin's count can be read; `check_state` says that it cannot."""
+        try:
+            return self._told_usage()
+        except StreamFailed:
+            return None
+
+    def _told_usage(self) -> Usage | None:
+        try:
+            usage = None if self.told is None else self.told.usage
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 (a plugin's code)
+            raise StreamFailed(self._broken(how_raised(error), error)) from None
+        if not isinstance(usage, Usage | None):
+            raise StreamFailed(self._broken(_NO_USAGE))
+        return usage
 
     @property
     def counted_all(self) -> bool:
@@ -222,7 +237,7 @@ class Reading:
         """Every event that is not plain text after the commit."""
         if isinstance(event, UsageUpdate):
             if not isinstance(event.usage, Usage | None):
-                raise StreamFailed(self._broken("returned a usage that is no Usage"))
+                raise StreamFailed(self._broken(_NO_USAGE))
             if event.usage is not None:
                 self.told, self._counted = event, len(self.given)
         elif isinstance(event, Finish):
@@ -272,6 +287,7 @@ class Reading:
             lie = "choices hold something else than Choice"
         if lie is not None:
             raise StreamFailed(self._broken(f"left a state whose {lie}"))
+        self._told_usage()
 
     def _broken(self, what: str, error: BaseException | None = None) -> Failure:
         return broken(self._place, "parse_stream_line", what, error)

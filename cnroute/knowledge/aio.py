@@ -30,7 +30,7 @@ class AsyncKnowledgeClient(KnowledgeCore):
 
     @functools.cached_property
     def _threads(self) -> Threads:
-        return Threads(self._engine.places_in_all(), "cnroute-knowledge")
+        return Threads(self._engine.places_in_all, "cnroute-knowledge")
 
     async def upload(
         self, file: Any, *, name: str | None = None, progress: Progress | None = None, timeout: float | None = None
@@ -113,11 +113,17 @@ class AsyncKnowledgeClient(KnowledgeCore):
 
     async def close(self) -> None:
         """Cancel running operations, refuse new ones, close every connection."""
-        if self._engine.close():
-            closing = self._engine.transport.close()
+        engine = self._engine
+        if engine.closed:
+            return
+        try:
+            engine.close()
+        finally:
+            closing = engine.transport.close()
             if closing is not None:
                 await closing
-            self._threads.close()
+        self._threads.close()
+        engine.closed = True
 
     async def _all(self, pages: Pages) -> AsyncIterator[Base]:
         while (operation := pages.next_operation()) is not None:
@@ -128,7 +134,7 @@ class AsyncKnowledgeClient(KnowledgeCore):
         scope = Scope()
         driver = AsyncKnowledgeDriver(self._engine, self._threads, scope)
         try:
-            self._engine.enter(scope, scope.cancel)
+            self._engine.enter(scope)
             return await run(flow, driver)
         finally:
             flow.close()

@@ -123,8 +123,14 @@ class KnowledgeClient(KnowledgeCore):
 
     def close(self) -> None:
         """Cancel running operations, refuse new ones, close every connection."""
-        if self._engine.close():
-            self._engine.transport.close()
+        engine = self._engine
+        if engine.closed:
+            return
+        try:
+            engine.close()
+        finally:
+            engine.transport.close()
+        engine.closed = True
 
     def _all(self, pages: Pages) -> Iterator[Base]:
         while (operation := pages.next_operation()) is not None:
@@ -133,7 +139,7 @@ class KnowledgeClient(KnowledgeCore):
     def _do(self, flow: Flow[T]) -> T:
         scope = Scope()
         try:
-            self._engine.enter(scope, scope.cancel)
+            self._engine.enter(scope)
             return run(flow, KnowledgeDriver(self._engine.clock, scope))
         finally:
             flow.close()

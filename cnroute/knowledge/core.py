@@ -106,7 +106,7 @@ class KnowledgeCore:
     # -- operations as flows -----------------------------------------------------------------------------------
 
     def _begin(self, name: str, timeout: float | None, operator_id: int | None = None) -> Operation:
-        if self._engine._closed:  # noqa: SLF001 (its own engine)
+        if self._engine.closing:
             raise RouterClosedError("the client is closed", billing="none")
         total = checked("timeout", timeout) or self._place.timeouts.plain.total
         now = self._engine.clock.monotonic()

@@ -48,6 +48,14 @@ class ObserverFailed:
 
 
 @attrs.frozen(kw_only=True)
+class CloseFailed:
+    """A stream of a plugin's transport could not be closed."""
+
+    transport: str
+    error: Exception
+
+
+@attrs.frozen(kw_only=True)
 class Unpriced:
     """Deployments that no call can go to, since budgets are set and their prices are unknown."""
 
@@ -307,6 +315,15 @@ def _observer_failed(failed: ObserverFailed) -> Fields:
     }
 
 
+def _close_failed(failed: CloseFailed) -> Fields:
+    return {
+        "transport": failed.transport,
+        "error_type": type(failed.error).__name__,
+        "detail": _words(failed.error),
+        "where": _where(failed.error),
+    }
+
+
 def _words(error: Exception) -> str:
     try:
         return clean_text(error, _CONTENT)
@@ -398,5 +415,10 @@ EVENTS: tuple[Event, ...] = (
         name="observer failed", logger="cnroute.plugin", level=ERROR, of=ObserverFailed, make=_observer_failed,
         says="An observer raised. Logged once per plugin and router; further failures are only counted.",
         fields=("plugin", "error_type", "detail", "where"),
+    ),
+    Event(
+        name="close failed", logger="cnroute.transport", level=ERROR, of=CloseFailed, make=_close_failed,
+        says="A stream of a plugin's transport raised when it was closed: what it holds may stay open. The call is not changed.",
+        fields=("transport", "error_type", "detail", "where"),
     ),
 )

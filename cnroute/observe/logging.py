@@ -15,7 +15,7 @@ from collections.abc import MutableMapping
 from typing import Any
 
 from cnroute.notices import Notice
-from cnroute.observe.events import DEBUG, EVENTS, LEVEL_NAMES, Event, ObserverFailed, Unpriced, cleaned
+from cnroute.observe.events import DEBUG, EVENTS, LEVEL_NAMES, CloseFailed, Event, ObserverFailed, Unpriced, cleaned
 
 # Names that logging refuses in `extra` or reads itself, and those that the usual structlog processors write.
 RESERVED = frozenset(vars(logging.makeLogRecord({}))) | {
@@ -33,6 +33,12 @@ def observer_failed(name: str, error: Exception) -> None:
     """Report, once per plugin, that an observer raised."""
     _quiet()
     Log(False)(ObserverFailed(plugin=name, error=error))
+
+
+def close_failed(transport: str, error: Exception) -> None:
+    """Report that a transport's stream raised when it was closed."""
+    _quiet()
+    Log(False)(CloseFailed(transport=transport, error=error))
 
 
 def unpriced(deployments: tuple[str, ...], detail: str) -> None:
@@ -69,13 +75,13 @@ class Log:
                 return True
         return False
 
-    def __call__(self, notice: Notice | ObserverFailed | Unpriced) -> None:
+    def __call__(self, notice: Notice | ObserverFailed | CloseFailed | Unpriced) -> None:
         """Log what the catalogue says about `notice`."""
         for logger, event in self._rows.get(type(notice), ()):
             if logger.isEnabledFor(event.level) and (event.when is None or event.when(notice)):
                 self._try(logger, event, notice)
 
-    def _try(self, logger: logging.Logger, event: Event, notice: Notice | ObserverFailed | Unpriced) -> None:
+    def _try(self, logger: logging.Logger, event: Event, notice: Notice | ObserverFailed | CloseFailed | Unpriced) -> None:
         try:
             self._write(logger, event, notice)
         except MemoryError:
@@ -85,7 +91,7 @@ class Log:
             if self.failures == 1 and not isinstance(notice, ObserverFailed):
                 observer_failed("logging", error)
 
-    def _write(self, logger: logging.Logger, event: Event, notice: Notice | ObserverFailed | Unpriced) -> None:
+    def _write(self, logger: logging.Logger, event: Event, notice: Notice | ObserverFailed | CloseFailed | Unpriced) -> None:
         fields = cleaned(event.make(notice))
         if self._content:
             fields |= {name: make(notice) for name, make in event.with_content.items()}

@@ -13,6 +13,7 @@ Rules of this file
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable
 from typing import Any
@@ -26,7 +27,8 @@ Put = Callable[[dict[str, Any], Any], dict[str, Any]]
 # A stream whose frames differ in more than their values is tried so often.
 _TRIES = 3
 _DECODER = json.JSONDecoder()
-_OTHERS = ("another text", {"another": "object"})
+# What no vendor can have written there itself.
+_OTHERS = (f"another text {os.urandom(8).hex()}", {"another": "object"})
 
 
 class Alike:
@@ -71,7 +73,7 @@ class Alike:
         if self._left:
             self._left -= 1
             pieces = _pieces(line, (self._key, self._then) if self._then else (self._key,))
-            if pieces is not None and _with_others(pieces) == self._put(frame, _OTHERS):
+            if pieces is not None and _is_plain(pieces) and _with_others(pieces) == self._put(frame, _OTHERS):
                 before, _, *others = pieces
                 self._head = before + '"'
                 self._behind, *self._between = _around_counts(others)
@@ -112,9 +114,17 @@ def _with_others(pieces: list[str]) -> Any:
         return None
 
 
+def _is_plain(pieces: list[str]) -> bool:
+    """Whether nothing around the text is escaped, which could mean something for the text, too, and the counts are short."""
+    before, _, *others = pieces
+    return "\\" not in before and not any("\\" in piece for piece in others) and len("".join(others[1:2])) <= _LONGEST
+
+
 # A string whole, so that no digit within is taken for a count; a number or a word; any other sign.
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[-+.\w]+|[^"]', re.ASCII)
+_TOKEN = re.compile(r'"[^"]*"|[-+.\w]+|[^"]', re.ASCII)
 _COUNT = re.compile("[1-9][0-9]{0,8}")
+# Usage of real vendors has a tenth of that; a longer one is read whole.
+_LONGEST = 1000
 # More of them are not worth it: looking for each takes the time of what stands behind it.
 _MOST_COUNTS = 16
 

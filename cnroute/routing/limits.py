@@ -41,11 +41,18 @@ class Claimed:
         """Whether the breaker is the store's, and not this process's own."""
         return self.store.remote
 
-    def on(self, lease: Lease) -> Lease | Refusal:
-        """The lease with everything that was claimed, or why not; then nothing is taken any more."""
+    def note(self, lease: Lease) -> Hold:
+        """Note at the lease what is about to be claimed: whoever ends it gives that back."""
         hold = lease.hold = Hold(self.store, self.claim, self.clock)
         if self.shared:
             hold.told = lease.adopt
+        return hold
+
+    def on(self, lease: Lease) -> Lease | Refusal:
+        """The lease with everything that was claimed, or why not; then nothing is taken any more."""
+        hold = lease.hold or self.note(lease)
+        if hold.ending:  # the call was given up before it was asked
+            return lease
         denial = self.store.take(hold)
         self.degraded = hold.degraded
         refusal = None if denial is None else refused(denial, self.clock.monotonic())

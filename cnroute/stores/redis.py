@@ -304,7 +304,10 @@ class RedisStore:
             tokens_per_minute=self._part(claim.draft.tokens_per_minute),
         )
         hold.parts = inner = Hold(self._alone, Claim(charges, draft), hold.clock)
-        return self._alone.take(inner)
+        denial = self._alone.take(inner)
+        if hold.ending:
+            self.give_back(hold)
+        return denial
 
     def _share_of(self, charge: Charge, now: float) -> Decimal:
         seen = self._seen.get((charge.account, charge.period.around(now)[0]))

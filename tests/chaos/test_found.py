@@ -146,7 +146,7 @@ def test_a_result_that_arrives_as_its_task_is_cancelled_is_given_back() -> None:
 
     async def scene() -> list[str]:
         given_back: list[str] = []
-        threads, loop = Threads(1), asyncio.get_running_loop()
+        threads, loop = Threads(lambda: 1), asyncio.get_running_loop()
         task: asyncio.Task[str]
 
         def hold_the_loop() -> None:

@@ -108,6 +108,7 @@ NOTICES: dict[str, Any] = {
         error=cnroute.ServerError("busy", kind="overloaded", vendor_code="2034"),
     ),
     "observer failed": events.ObserverFailed(plugin="p", error=ValueError("x")),
+    "close failed": events.CloseFailed(transport="T", error=ValueError("x")),
 }
 
 

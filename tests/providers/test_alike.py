@@ -108,7 +108,7 @@ NUMBERS = ["0"] * 4 + [
 SHAPES = [
     '{"total_tokens":5,"input_tokens":0,"output_tokens":2}',
     '{"input_tokens":3,"details":{"cached":0,"v2":[1,{"7":-4}]},"total_tokens":5}',
-    '{ "total_tokens" : 5 , "plan":"5 \\" 5\\\\","rate":0.25,"input_tokens":3}', '{"total_tokens":5,"total_tokens":6}',
+    '{ "total_tokens" : 5 , "plan":"5 : 7, {5}","rate":0.25,"input_tokens":3}', '{"total_tokens":5,"total_tokens":6}',
 ]  # fmt: skip
 
 
