@@ -108,7 +108,7 @@ class Scope:
 def closed(stream: Any) -> Any:
     """Close a stream; what is to be awaited, if anything. One of a stranger's that raises changes no call: it is logged."""
     try:
-        return stream.close()
+        return stream.close() if hasattr(stream, "close") else None  # without: the call has failed by that already
     except MemoryError:
         raise
     except Exception as error:  # noqa: BLE001 (a transport may be a stranger's)

@@ -177,3 +177,35 @@ def test_a_stream_that_never_repeats_itself_is_tried_three_times(monkeypatch: py
 def _put(frame: dict[str, Any], values: tuple[Any, ...]) -> dict[str, Any]:
     (choice,) = frame["choices"]
     return {**frame, "choices": [{**choice, "delta": {**choice["delta"], "content": values[0]}}]}
+
+
+def test_where_the_text_stands_cannot_be_forged() -> None:
+    """A vendor that writes the words that the place is tried with is read whole: they are others in every process."""
+    (text, _), state = alike_module._OTHERS, StreamState(None, b"{}")  # type: ignore[arg-type]
+    with_key = 'data: {"id":"i","content":"%s","choices":[{"delta":{"content":"%s"}}]}'
+    for first in ("another text", "a", "b"):
+        assert parse_stream_line(with_key % (first, "another text"), state, DEPLOYMENT) == (TextDelta("another text"),)
+    assert text not in ("", "another text") and len(text) > 16
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [f'"x":[0{",0" * 200_000}]', f'"z":"{"z" * 400_000}"', '"z":"\\\\u4f60"', f'"x":[7{",7" * 400}]'],
+    ids=["many", "long", "escaped", "a few too many"],
+)
+def test_an_object_of_counts_that_is_like_no_vendors_is_read_whole(counts: str) -> None:
+    """Whatever is to be said of it must be said in linear time; nothing is learned of it."""
+    alike = Alike(dashscope._with_values, "content", "usage")
+    row = '{"message":{"content":"a","role":"assistant"},"finish_reason":"null"}'
+    given = f'data:{{"output":{{"choices":[{row}]}},"usage":{{"total_tokens":5,{counts}}},"request_id":"r"}}'
+    alike.learn(given, json.loads(given[5:]))
+    assert alike.text(given) is None or len(alike._between) <= 17
+    assert (alike.text(given) is None) == (len(counts) > 1000 or "\\" in counts)
+
+
+def test_an_escaped_half_around_the_text_is_mended_with_it() -> None:
+    """A frame with half a surrogate pair anywhere is mended as a whole: nothing is learned of it."""
+    state = StreamState(None, b"{}")  # type: ignore[arg-type]
+    for text in ("a", "\ud83d"):
+        said = parse_stream_line(line(f'"{text}"', {**FIRST, "id": "\ud83d"}).replace("\ud83d", "\\ud83d", 1), state, DEPLOYMENT)
+    assert said == (TextDelta("\ufffd"),)

@@ -602,6 +602,30 @@ def test_a_task_cancelled_while_the_store_is_asked_holds_nothing() -> None:
     assert asyncio.run(scene()) == ((0, 0), 0)
 
 
+def test_a_task_cancelled_before_the_store_is_asked_claims_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All threads were busy when it was cancelled; when its turn comes nobody waits for it any more."""
+    monkeypatch.setattr("cnroute.aio._MOST_THREADS", 1)
+    store = FarStore()
+
+    async def scene() -> Any:
+        async with async_over(store) as router:
+            store.gate.clear()
+            first, late = (asyncio.ensure_future(router.chat("你好", model="chat", max_tokens=10)) for _ in range(2))
+            while not store.asked_by:
+                await asyncio.sleep(0.001)
+            await asyncio.sleep(0.02)
+            late.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await late
+            store.gate.set()
+            cost = (await first).cost
+            await router._threads.run(int)  # behind it in the queue
+            return account(router), cost, router.health()["a"]["in_flight"]
+
+    (spent, reserved), cost, in_flight = asyncio.run(scene())
+    assert (spent, reserved, in_flight) == (cost.amount, 0, 0)
+
+
 def test_both_routers_see_the_same_over_redis(redis_server: Any) -> None:
     """Parity over the shared store."""
 
