@@ -13,7 +13,7 @@ import re
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 import attrs
@@ -23,6 +23,9 @@ from cnroute.money import Price
 from cnroute.settings import Breaker, Limits, RateLimit, Retries, Timeouts
 
 _KEY = re.compile(r"[\x21-\x7e]{1,512}")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_KEY_BEGINS = re.compile(r"sk[-_]|eyJ|Bearer\b", re.IGNORECASE)
+_LONG_RUN = re.compile(r"[A-Za-z0-9]{24,}")
 _HEADER_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,128}")
 _HEADER_VALUE = re.compile(r"[\x20-\x7e\t]{0,4096}")
 _NAME = re.compile(r"[^/\x00-\x1f\x7f\s](?:[^/\x00-\x1f\x7f]{0,198}[^/\x00-\x1f\x7f\s])?")
@@ -121,6 +124,41 @@ def _lost_secret(origin: str) -> Secret:
     return secret
 
 
+def looks_like_a_key(text: str) -> bool:
+    """Whether `text`, which should be a name, may be a key: then no message repeats it."""
+    runs = _LONG_RUN.findall(text[:1000])
+    return bool(_KEY_BEGINS.match(text)) or any(not run.isalpha() and not run.isdigit() for run in runs)
+
+
+def _shown(place: str | os.PathLike[str]) -> str:
+    """The name of a variable or file in what is shown; a key that was written there is not."""
+    text = os.fspath(place)
+    return _MASK if _KEY_BEGINS.match(text) or looks_like_a_key(Path(text).name) else text
+
+
+def variable(name: str) -> str:
+    """An environment variable. Raises ConfigurationError where it is not set, or where `name` is no name of one."""
+    value = os.environ.get(name)
+    if value is not None:
+        return value
+    if _VARIABLE.fullmatch(name) and not looks_like_a_key(name):
+        raise ConfigurationError(f"the environment variable {name} is not set", "api_key")
+    raise ConfigurationError(
+        "what stands at env is not the name of a variable; a key itself never stands there: set a variable to it, "
+        "and write that variable's name", "api_key",
+    )
+
+
+def cannot_read(place: str | os.PathLike[str], reason: str | None, what: str = "file") -> NoReturn:
+    """Raises ConfigurationError for a file that cannot be read."""
+    if _shown(place) != _MASK:
+        raise ConfigurationError(f"the {what} {place} cannot be read: {reason}", "api_key")
+    raise ConfigurationError(
+        "what stands at file is not the path of a file that can be read; a key itself never stands there: "
+        "write it into a file, and that file's path here", "api_key",
+    )
+
+
 def _reader(source: object) -> tuple[Callable[[], str], str]:
     """How to read a secret's source, and a word for where it comes from."""
     if isinstance(source, str):
@@ -128,19 +166,12 @@ def _reader(source: object) -> tuple[Callable[[], str], str]:
     if isinstance(source, Mapping) and len(source) == 1:
         (kind, place), = source.items()
         if kind == "env" and isinstance(place, str) and place:
-            return lambda: _from_environment(place), f"env {place}"
+            return lambda: variable(place), f"env {_shown(place)}"
         if kind == "file" and isinstance(place, str | os.PathLike) and place:
-            return lambda: _from_file(Path(place)), f"file {place}"
+            return lambda: _from_file(Path(place)), f"file {_shown(place)}"
     if callable(source):
         return source, "callable"
     raise ConfigurationError('a key is text, {"env": NAME}, {"file": PATH} or a callable', "api_key")
-
-
-def _from_environment(name: str) -> str:
-    try:
-        return os.environ[name]
-    except KeyError:
-        raise ConfigurationError(f"the environment variable {name} is not set", "api_key") from None
 
 
 def _from_file(path: Path) -> str:
@@ -148,7 +179,7 @@ def _from_file(path: Path) -> str:
         return path.expanduser().read_text("utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-    raise ConfigurationError(f"the key file {path} cannot be read: {reason}", "api_key")
+    cannot_read(path, reason, "key file")
 
 
 def _checked_key(text: object, origin: str) -> str:

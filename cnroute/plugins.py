@@ -25,7 +25,7 @@ import attrs
 import pluggy
 
 from cnroute import hookspecs
-from cnroute.deployments import ModelInfo, ProviderInfo
+from cnroute.deployments import ModelInfo, ProviderInfo, looks_like_a_key
 from cnroute.errors import ConfigurationError, PluginError
 from cnroute.failures import Culprit, blame, blamed, clean_text, how_raised
 from cnroute.money import Price
@@ -347,7 +347,10 @@ class PluginHost:
         state = self._states[name].state if name in self._states else "quarantined"
         if state != "quarantined":
             return f"the plugin {name} is {state}" + (", but it is no provider" if state in ("loaded", "registered") else "")
-        return f"there is no provider {clean_text(name, 60)!r}; known are {', '.join(self.providers())}"
+        known = f"known are {', '.join(self.providers())}"
+        if looks_like_a_key(name):
+            return f"what stands there is the name of no provider, and a key never stands there; {known}"
+        return f"there is no provider {clean_text(name, 60)!r}; {known}"
 
     def _describe(self, name: str, describe: Callable[[], Any] | None) -> ProviderInfo:
         info, error = _asked(describe) if describe else (None, None)

@@ -36,9 +36,8 @@ from cnroute.config.values import (
     price_field,
     structure,
     unnamed,
-    variable,
 )
-from cnroute.deployments import CAPABILITIES, TLS, Deployment, Route, Secret
+from cnroute.deployments import CAPABILITIES, TLS, Deployment, Route, Secret, cannot_read, variable
 from cnroute.errors import BadRequestError, ConfigurationError, Problem
 from cnroute.failures import FailureKind
 from cnroute.money import Price, Tier
@@ -168,12 +167,12 @@ class Reader:
         if not isinstance(place, str) or not place:
             raise ConfigurationError(f"{kind} must be the name of a {'variable' if kind == 'env' else 'file'}")
         if kind == "env":
-            return variable(place)
+            return unnamed(lambda: variable(place))
         try:
             return self._beside(place).read_text("utf-8").rstrip("\r\n")
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise ConfigurationError(f"the file {place} cannot be read: {reason}")
+        return unnamed(lambda: cannot_read(place, reason))
 
     def _beside(self, place: str) -> Path:
         """A path of the configuration: relative ones start at the folder of the configuration's file."""

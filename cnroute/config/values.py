@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
@@ -125,14 +124,6 @@ def indexed(path: Path_, index: int) -> Path_:
 def is_reference(value: Any) -> bool:
     """Whether `value` stands for a variable or a file."""
     return isinstance(value, Mapping) and len(value) == 1 and set(value) <= {"env", "file"}
-
-
-def variable(name: str) -> str:
-    """An environment variable. Raises ConfigurationError where it is not set."""
-    value = os.environ.get(name)
-    if value is None:
-        raise ConfigurationError(f"the environment variable {name} is not set")
-    return value
 
 
 def names_of(section: Any) -> list[str]:

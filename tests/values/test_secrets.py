@@ -125,6 +125,35 @@ def test_a_missing_variable_or_file_is_named(tmp_path: Path, monkeypatch: pytest
         assert part in str(caught)
 
 
+KEYS = ("sk-0123456789abcdef", "a1b2c3d4e5f60718293a4b5c6d7e8f90", "eyJhbGciOiJSUzI1NiJ9.eyJHcm91cE5hbWUi")
+
+
+@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("given", [
+    {"api_key": {"env": "KEY"}}, {"api_key": {"file": "KEY"}}, {"api_key": {"file": "/etc/KEY"}}, {"provider": "KEY"},
+    {"options": {"workspace": {"env": "KEY"}}}, {"options": {"workspace": {"file": "KEY"}}}, {"base_url": {"env": "KEY"}},
+], ids=str)
+def test_a_key_where_a_name_belongs_is_not_repeated(given: dict[str, Any], key: str) -> None:
+    """Whoever writes the key itself as the name of a variable, file or provider is told so, without it."""
+    told: Any = json.loads(json.dumps(given).replace("KEY", key))
+    settings = {"provider": "dashscope", "model": "qwen-plus", "api_key": "x", **told}
+    made = [lambda: cnroute.Router.from_config({"deployments": {"a": settings}})]
+    if "base_url" not in given:
+        made.append(lambda: cnroute.Router([cnroute.Deployment("a", **settings)]))
+    for make in made:
+        caught = raised(make, cnroute.ConfigurationError)
+        assert key not in str(caught) + repr(caught.__dict__)
+        assert "key" in caught.problems[0].reason and next(iter(given)) in caught.problems[0].key
+    if isinstance(told.get("api_key"), dict):
+        assert key not in cnroute.Secret(told["api_key"]).origin
+
+
+def test_a_variable_of_an_odd_name_is_used_where_it_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some hosts set names with points or dashes in them: only a missing one is taken for no name."""
+    monkeypatch.setenv("team.key-1", "found")
+    assert cnroute.Secret({"env": "team.key-1"}).reveal() == "found"
+
+
 def test_a_callable_that_raises_costs_one_deployment_and_shows_nothing() -> None:
     """The next deployment answers; alone it is an AuthenticationError naming only the exception's type."""
 
