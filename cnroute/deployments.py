@@ -13,14 +13,16 @@ import re
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
 import attrs
 
-from cnroute.errors import ConfigurationError
+from cnroute.errors import ConfigurationError, forgetful
 from cnroute.money import Price
 from cnroute.settings import Breaker, Limits, RateLimit, Retries, Timeouts
+
+T = TypeVar("T")
 
 _KEY = re.compile(r"[\x21-\x7e]{1,512}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -46,6 +48,7 @@ class Secret:
 
     __slots__ = ("_forgotten_at", "_lock", "_read", "_text", "origin")
 
+    @forgetful
     def __init__(self, source: str | Mapping[str, str] | Callable[[], str]) -> None:
         self._lock = threading.Lock()
         self._text: str | None = None
@@ -403,6 +406,12 @@ def _model_name(owner: object, field: attrs.Attribute[Any], value: object) -> No
         raise ConfigurationError("model must be the vendor's name of a model", "model")
 
 
+def _forgetful(cls: type[T]) -> type[T]:
+    cls.__init__ = forgetful(cls.__init__)  # type: ignore[method-assign]
+    return cls
+
+
+@_forgetful
 @attrs.frozen
 class Deployment:
     """One place that a call can go to: provider, model, credential, base URL and price.

@@ -33,8 +33,9 @@ control characters, no key and no prompt.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+import functools
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeVar
 
 import attrs
 
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
     from cnroute.events import Delta
 
 K = FailureKind
+P = ParamSpec("P")
+T = TypeVar("T")
 MESSAGE_LIMIT = 2000
 
 
@@ -96,6 +99,30 @@ class PluginError(CnrouteError):
         self.plugin = plugin
         self.distribution = distribution
         self.hook = hook
+
+
+def forgetful(function: Callable[P, T]) -> Callable[P, T]:
+    """The same function, whose errors of the caller's making do not hold its arguments.
+
+    Reports of errors show the local variables of every frame: ConfigurationError, PluginError and the TypeError for
+    a wrong argument are raised from a frame that has none. Other errors are bugs, and keep their frames.
+    """
+
+    @functools.wraps(function)
+    def called(*args: P.args, **keywords: P.kwargs) -> T:
+        try:
+            return function(*args, **keywords)
+        except (ConfigurationError, PluginError, TypeError) as error:
+            if isinstance(error, TypeError) and error.__traceback__ is not None and error.__traceback__.tb_next is not None:
+                raise
+            caught = error.with_traceback(None)
+        del args, keywords
+        try:
+            raise caught from None
+        finally:
+            del caught
+
+    return called
 
 
 class CallError(CnrouteError):

@@ -15,7 +15,7 @@ from cnroute.binding import Settings
 from cnroute.chat import ChatCompletion
 from cnroute.deployments import Deployment, ModelInfo
 from cnroute.engine import Engine
-from cnroute.errors import CallCancelledError, CallError, ConfigurationError
+from cnroute.errors import CallCancelledError, CallError, ConfigurationError, forgetful
 from cnroute.events import Delta
 from cnroute.flow.assemble import completion_of
 from cnroute.flow.call import call_flow, never_begun
@@ -68,6 +68,7 @@ class BaseRouter:
         self._engine = Engine(deployments, routes, settings, self._asynchronous)
 
     @classmethod
+    @forgetful
     def from_config(cls, config: Any, **keywords: Any) -> Self:
         """A router from a TOML file's path or a mapping of the same structure; keywords win.
 
@@ -91,6 +92,7 @@ class BaseRouter:
 
         return cls(**{**environment_arguments(), **keywords})
 
+    @forgetful
     def reload(self, config: Any) -> None:
         """Take other deployments, routes and settings from a TOML file's path or a mapping, all at once.
 

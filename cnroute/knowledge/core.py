@@ -14,7 +14,7 @@ from cnroute.arguments import checked
 from cnroute.binding import Settings
 from cnroute.deployments import Deployment
 from cnroute.engine import Engine
-from cnroute.errors import BadRequestError, ConfigurationError, RouterClosedError
+from cnroute.errors import BadRequestError, ConfigurationError, RouterClosedError, forgetful
 from cnroute.knowledge import wire
 from cnroute.knowledge.flows import Flows, Page, Progress
 from cnroute.knowledge.operation import Flow, Operation, conduct
@@ -36,6 +36,7 @@ class KnowledgeCore:
 
     _asynchronous = False
 
+    @forgetful
     def __init__(
         self,
         api_key: Any = None,
@@ -69,6 +70,7 @@ class KnowledgeCore:
         self._flows = Flows(wire.Wire(self._place.deployment), max_bases)
 
     @classmethod
+    @forgetful
     def from_config(cls, config: Any, deployment: str | None = None, **keywords: Any) -> Self:
         """A client for a deployment of a TOML file or mapping: the one that is named, else the first that has knowledge bases.
 

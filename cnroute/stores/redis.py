@@ -29,7 +29,7 @@ from urllib.parse import urlsplit
 import attrs
 
 from cnroute.accounts import Account, Balance, Charge, Claim, Clocks, Denial, Desk, Draft, Hold, Lesson, Window
-from cnroute.errors import ConfigurationError, Problem
+from cnroute.errors import ConfigurationError, Problem, forgetful
 from cnroute.money import EXACT, ZERO
 from cnroute.notices import StoreChanged
 from cnroute.stores import minutes
@@ -108,6 +108,7 @@ class RedisStore:
 
     remote = True
 
+    @forgetful
     def __init__(self, url: str, *, prefix: str = "cnroute", workers: int | None = None, timeout: float = 0.1) -> None:
         problems = list(_problems(url, prefix, workers, timeout))
         if problems:

@@ -6,6 +6,7 @@ import copy
 import json
 import pickle
 import threading
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,34 @@ def test_a_key_where_a_name_belongs_is_not_repeated(given: dict[str, Any], key: 
         assert "key" in caught.problems[0].reason and next(iter(given)) in caught.problems[0].key
     if isinstance(told.get("api_key"), dict):
         assert key not in cnroute.Secret(told["api_key"]).origin
+
+
+_ACCOUNT = {"provider": "dashscope", "model": "qwen-plus"}
+
+
+@pytest.mark.parametrize("make", [
+    lambda key: cnroute.Secret(f"{key}\n"),
+    lambda key: cnroute.Deployment("a/b", "dashscope", "qwen-plus", api_key=key),
+    lambda key: cnroute.Deployment("a", "dashscope", "qwen-plus", api_key=key, base_url="ftp://x"),
+    lambda key: cnroute.Deployment("a", "dashscope", "qwen-plus", api_key=key, proxxy=""),
+    lambda key: cnroute.Deployment("a", "dashscope", "qwen-plus", api_key={"env": key}, base_url="ftp://x"),
+    lambda key: cnroute.Router([cnroute.Deployment("a", "nobody", "qwen-plus", api_key=key)]),
+    lambda key: cnroute.Router.from_config({"deployments": {"a": {**_ACCOUNT, "modle": "m", "api_key": key}}}),
+    lambda key: cnroute.Router.from_config({"deployments": {"a": {"api_key": key}}}, policy="nobody"),
+    lambda key: cnroute.Router([deployment("a")], plugins=host()).reload({"deployments": {"a": {"api_key": key}}}),
+    lambda key: cnroute.KnowledgeClient(api_key=key, group_id=""),
+    lambda key: cnroute.AsyncKnowledgeClient.from_config({"deployments": {"a": {"api_key": key}}}),
+    lambda key: cnroute.RedisStore(f"http://:{key}@h"),
+], ids=range(12))
+def test_no_local_variable_of_a_failure_holds_the_key(make: Any) -> None:
+    """Reports of errors show the local variables of every frame; what is wrong beside the key is told without it."""
+    with pytest.raises((cnroute.ConfigurationError, TypeError)) as caught:
+        make(CANARY)
+    frames = [frame for frame, _ in traceback.walk_tb(caught.value.__traceback__) if frame.f_code.co_filename != __file__]
+    assert frames
+    for frame in frames:
+        assert CANARY not in repr(frame.f_locals), frame.f_code.co_name
+    assert caught.value.__cause__ is None
 
 
 def test_a_variable_of_an_odd_name_is_used_where_it_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
