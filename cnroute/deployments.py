@@ -333,6 +333,7 @@ def _url_problem(url: object, allow_http: bool) -> str | None:
         ("?" in url or "#" in url, "must not have a query or a fragment"),
         (port == 0, "has port 0"),
         ("%" in host, "must not have a zone id"),
+        (not _is_host(host), "has a host name that cannot be: its parts, between points, have 1 to 63 characters, 253 in all"),
         ("\\" in url or ".." in parts.path.split("/"), "must not hold \\ or .."),
         (
             parts.scheme == "http" and not allow_http and not _LOOPBACK.fullmatch(host),
@@ -340,6 +341,12 @@ def _url_problem(url: object, allow_http: bool) -> str | None:
         ),
     )
     return next((reason for wrong, reason in rules if wrong), None)
+
+
+def _is_host(host: str) -> bool:
+    """Whether the length of a host name, and of its parts, is one that a name can have (RFC 1035, 2.3.4)."""
+    name = host.removesuffix(".")
+    return ":" in host or (len(name) <= 253 and all(0 < len(part) < 64 for part in name.split(".")))
 
 
 def checked_name(name: object, key: str) -> str:
