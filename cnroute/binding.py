@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from cnroute import arguments
-from cnroute.deployments import Deployment, ModelInfo, Route, checked_base_url, checked_name
-from cnroute.errors import BadRequestError, ConfigurationError, PluginError, Problem
+from cnroute.deployments import Deployment, ModelInfo, Route, Secret, checked_base_url, checked_name
+from cnroute.errors import BadRequestError, ConfigurationError, PluginError, Problem, UnsupportedRequestError
 from cnroute.failures import how_raised
 from cnroute.money import Price, amount, currency_code, day_of, start_of
 from cnroute.plugins import PluginHost
@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 _SETTING_KINDS: Mapping[str, type] = {
     "timeouts": Timeouts, "limits": Limits, "retries": Retries, "breaker": Breaker, "exchange": Mapping,
 }
+# What a provider builds when its options are tried; no such request is sent.
+_PROBE = arguments.make_request("hi", "-", {})
+_NO_KEY = Secret("none")
 
 
 @attrs.frozen
@@ -254,6 +257,8 @@ class Binding:
         )
         if not ready.base_url:
             raise ConfigurationError(f"provider {deployment.provider} has no default; give one", "base_url")
+        if ready.options:
+            _try_options(ready, hooks.build_request)
         return self._bound(ready, hooks, info)
 
     def _bound(self, ready: Deployment, hooks: Any, info: ModelInfo | None) -> Place:
@@ -478,6 +483,28 @@ def _check_options(deployment: Deployment, info: Any) -> None:
     if "api_key" in info.env and deployment.api_key is None:
         variable = info.env["api_key"]
         raise ConfigurationError(f"provider {deployment.provider} needs a key (its users keep it in {variable})", "api_key")
+
+
+def _try_options(ready: Deployment, build_request: Callable[..., Any]) -> None:
+    """Raise ConfigurationError for an option whose value the provider refuses: it is asked for a request that nobody sends.
+
+    The key is not asked for. What else is wrong with that request says nothing of the calls to come.
+    """
+    try:
+        build_request(_PROBE, attrs.evolve(ready, api_key=_NO_KEY), False)
+    except UnsupportedRequestError as error:
+        refused = [Problem(error.parameter, error.reason or "its value cannot be sent")]
+    except ConfigurationError as error:
+        refused = list(error.problems)
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001 (a plugin's code; a call that it breaks says so)
+        return
+    else:
+        return
+    refused = [problem for problem in refused if problem.key.startswith("options.")]
+    if refused:
+        raise ConfigurationError(refused)
 
 
 def _route(value: Any) -> Route:

@@ -500,3 +500,39 @@ def test_plugins_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CNROUTE_LOAD_PLUGINS", "")
     assert list(accounts()) == ["dashscope", "minimax-v2"]
     assert plugin_host().providers() == ["dashscope", "minimax-v2"]
+
+
+@pytest.mark.parametrize(("provider", "options", "option"), [
+    ("dashscope", {"workspace": "工作"}, "workspace"),
+    ("dashscope", {"workspace": 5}, "workspace"),
+    ("dashscope", {"workspace": {}}, "workspace"),
+    ("dashscope", {"data_inspection": "yes"}, "data_inspection"),
+    ("dashscope", {"data_inspection": {}}, "data_inspection"),
+    ("dashscope", {"data_inspection": 1}, "data_inspection"),
+    ("minimax-legacy", {"group_id": "1", "beam_width": 9}, "beam_width"),
+    ("minimax-pro", {"group_id": "1", "mask_sensitive_info": "yes"}, "mask_sensitive_info"),
+    ("minimax-pro", {"group_id": ["1"]}, "group_id"),
+    ("minimax-pro", {"group_id": "1", "user_name": 5}, "user_name"),
+], ids=str)
+def test_a_value_that_an_option_cannot_have_is_a_problem(provider: str, options: dict[str, Any], option: str) -> None:
+    """It is told when the configuration is read, not by calls that never go there."""
+    settings = {"provider": provider, "model": "m", "api_key": "x", "options": options}
+    with pytest.raises(cnroute.ConfigurationError) as caught:
+        cnroute.Router.from_config({"deployments": {"a": settings}})
+    assert [problem.key for problem in caught.value.problems] == [f"deployments.a.options.{option}"]
+
+
+@pytest.mark.parametrize("value", [True, False, "true", "0", "enable", "", None])
+def test_inspection_is_a_flag(value: Any) -> None:
+    """As a value of its type, or as the text that stands in a variable."""
+    settings = {"provider": "dashscope", "model": "m", "api_key": "x", "options": {"data_inspection": value}}
+    cnroute.Router.from_config({"deployments": {"a": settings}}).close()
+
+
+@pytest.mark.parametrize("url", [f"https://{'a' * 70}.com", "https://a..b", "https://.a", "https://" + "ab." * 90 + "com"])
+def test_a_host_name_that_cannot_be_is_a_problem_of_the_base_url(url: str) -> None:
+    """Names are too long, or have an empty part: no resolver could find them."""
+    settings = {"provider": "dashscope", "model": "m", "api_key": "x", "base_url": url}
+    with pytest.raises(cnroute.ConfigurationError, match="host name") as caught:
+        cnroute.Router.from_config({"deployments": {"a": settings}})
+    assert [problem.key for problem in caught.value.problems] == ["deployments.a.base_url"]

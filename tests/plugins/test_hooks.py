@@ -291,3 +291,24 @@ def test_a_wrapper_of_observe_sees_every_observer() -> None:
     toy.chat()
     assert seen == ["wrapped", "seen"] * 4
     assert str(toy.router.models()[-1].price.input) == "3"
+
+
+def test_a_provider_judges_the_values_of_options_when_a_router_is_made() -> None:
+    """It is asked for a request that nobody sends, without the key; what it says of anything else waits for calls."""
+    keys: list[str] = []
+
+    def build(request: Any, deployment: cnroute.Deployment, stream: bool) -> cnroute.HttpRequest:
+        assert deployment.api_key is not None
+        keys.append(deployment.api_key.reveal())
+        if deployment.options["region"] == "moon":
+            raise cnroute.UnsupportedRequestError("options.region", "there is nobody")
+        raise cnroute.UnsupportedRequestError("stop", "there is none") if stream else RuntimeError("boom")
+
+    def router(region: str) -> cnroute.Router:
+        place = deployment("a", api_key=lambda: pytest.fail("the key was asked for"), options={"region": region})
+        return cnroute.Router([place], plugins=host(ToyProvider(build_request=build)), transport=FakeTransport())
+
+    caught = raised(lambda: router("moon"), cnroute.ConfigurationError)
+    assert [str(problem) for problem in caught.problems] == ["deployments.a.options.region: there is nobody"]
+    router("earth").close()
+    assert len(keys) == 2 and len(set(keys)) == 1

@@ -50,18 +50,28 @@ def build_request(request: ChatRequest, deployment: Deployment, stream: bool) ->
 def _headers(deployment: Deployment, stream: bool) -> dict[str, str]:
     headers = {"X-DashScope-SSE": "enable", "Accept": "text/event-stream"} if stream else {}
     workspace = deployment.options.get("workspace")
-    if workspace:
+    if workspace not in (None, ""):
         headers["X-DashScope-WorkSpace"] = _header_value("workspace", workspace)
     inspection = deployment.options.get("data_inspection")
-    if inspection:
-        headers["X-DashScope-DataInspection"] = _header_value("data_inspection", inspection)
+    if _is_wanted(inspection):
+        headers["X-DashScope-DataInspection"] = "enable"
     return headers
 
 
+# What the option may be; text comes from variables.
+_INSPECTION = {"": False, "false": False, "0": False, "true": True, "1": True, "enable": True}
+
+
+def _is_wanted(inspection: object) -> bool:
+    word = "" if inspection is None else str(inspection).lower()
+    if word not in _INSPECTION or not isinstance(inspection, bool | str | None):
+        raise UnsupportedRequestError("options.data_inspection", "must be true or false")
+    return _INSPECTION[word]
+
+
 def _header_value(option: str, value: object) -> str:
-    text = "enable" if value is True else value
-    if isinstance(text, str) and _HEADER_SAFE.fullmatch(text):
-        return text
+    if isinstance(value, str) and _HEADER_SAFE.fullmatch(value):
+        return value
     raise UnsupportedRequestError(f"options.{option}", "must be visible ASCII characters without blanks")
 
 

@@ -114,12 +114,17 @@ def group_endpoint(deployment: Deployment, path: str) -> str:
     group = deployment.options.get("group_id")
     if group is None or not str(group).strip():
         raise ConfigurationError(f"{deployment.provider} needs the option group_id", "options.group_id")
+    if isinstance(group, bool) or not isinstance(group, str | int):
+        raise ConfigurationError("option group_id must be the GroupId as text", "options.group_id")
     return query_url(deployment.base_url or BASE_URL, path, GroupId=str(group))
 
 
 def name_option(deployment: Deployment, option: str, default: str) -> str:
     """A name from the deployment's options, as text."""
-    return str(deployment.options.get(option) or default)
+    name = deployment.options.get(option)
+    if not isinstance(name, str | None):
+        raise ConfigurationError(f"option {option} must be text", f"options.{option}")
+    return name or default
 
 
 def flag_option(deployment: Deployment, option: str) -> dict[str, bool]:
