@@ -43,6 +43,8 @@ _SETTING_KINDS: Mapping[str, type] = {
 # What a provider builds when its options are tried; no such request is sent.
 _PROBE = arguments.make_request("hi", "-", {})
 _NO_KEY = Secret("none")
+# What is handed over as a plugin and never is one; an object or module with broken hooks is quarantined instead.
+_NO_PLUGINS = (type, type(None), int, float, str, bytes, list, tuple, dict, set)
 
 
 @attrs.frozen
@@ -94,7 +96,7 @@ class Binding:
         self._check_kinds()
         self.clock = settings.clock
         self.random = self._try("random", lambda: _random(settings.random)) or random_module.random
-        made_host = before.host if before else self._try("plugins", lambda: _host(settings.plugins))
+        made_host = before.host if before else self._try("plugins", lambda: _host(settings.plugins, self._problems))
         self.host: PluginHost = made_host or PluginHost(autoload=False)
         self.host.freeze()
         self.currency: str = self._try("currency", lambda: currency_code(settings.currency)) or "CNY"
@@ -143,6 +145,9 @@ class Binding:
             if value is not None and not isinstance(value, kind):
                 self._problems.append(Problem(name, f"must be a {kind.__name__}, not {type(value).__name__}"))
                 setattr(self.settings, name, None)
+        if not isinstance(self.settings.log_content, bool):
+            kind_of = type(self.settings.log_content).__name__
+            self._problems.append(Problem("log_content", f"must be True or False, not a {kind_of}"))
         if not all(callable(getattr(self.settings.clock, name, None)) for name in ("monotonic", "time", "sleep")):
             self._problems.append(Problem("clock", "needs monotonic(), time() and sleep(seconds)"))
             self.settings.clock = time
@@ -448,7 +453,8 @@ def _random(source: Any) -> Callable[[], float]:
     raise ConfigurationError("random must be a random.Random or a function from nothing to 0..1", "random")
 
 
-def _host(plugins: Any) -> PluginHost:
+def _host(plugins: Any, problems: list[Problem]) -> PluginHost:
+    """The host of these plugins; what can be no plugin is added to the problems."""
     if isinstance(plugins, PluginHost):
         return plugins
     if isinstance(plugins, str | Mapping) or not isinstance(plugins, Iterable | None):
@@ -456,6 +462,8 @@ def _host(plugins: Any) -> PluginHost:
     host = PluginHost()
     for plugin in plugins or ():
         host.register(plugin)
+        if isinstance(plugin, _NO_PLUGINS):
+            problems.append(Problem("plugins", str(host.problems[-1])))
     return host
 
 

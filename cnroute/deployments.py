@@ -239,6 +239,11 @@ def _optional(kind: type) -> Callable[[object, attrs.Attribute[Any], object], No
     return check
 
 
+def _flag(owner: object, field: attrs.Attribute[Any], value: object) -> None:
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"{field.name} must be True or False, not a {type(value).__name__}", field.name)
+
+
 def _word(owner: object, field: attrs.Attribute[Any], value: object) -> None:
     if not isinstance(value, str) or not value:
         raise ConfigurationError(f"{field.name} must be a name, not a {type(value).__name__}", field.name)
@@ -443,7 +448,7 @@ class Deployment:
     headers: Mapping[str, str] = attrs.field(factory=dict, converter=_headers, repr=False)
     tls: TLS | None = attrs.field(default=None, validator=_optional(TLS))
     proxy: str | None = attrs.field(default=None, validator=_optional(str), repr=False)
-    allow_http: bool = False
+    allow_http: bool = attrs.field(default=False, validator=_flag)
 
     def __attrs_post_init__(self) -> None:
         if self.base_url is not None:

@@ -94,6 +94,8 @@ class PluginHost:
     """
 
     def __init__(self, autoload: bool = True, load: Iterable[str] | None = None, block: Iterable[str] = ()) -> None:
+        if not isinstance(autoload, bool):
+            raise ConfigurationError(f"autoload must be True or False, not a {type(autoload).__name__}", "autoload")
         self._manager = pluggy.PluginManager(hookspecs.PROJECT)
         self._manager.add_hookspecs(hookspecs)
         self._load = None if load is None else _names(load)

@@ -140,6 +140,8 @@ class KnowledgeCore:
     def _download(
         self, file_id: Any, target: Any, overwrite: bool, progress: Progress | None, timeout: float | None
     ) -> Flow[int]:
+        if not isinstance(overwrite, bool):
+            raise BadRequestError("overwrite must be True or False", billing="none")
         operation, number = self._begin("download", timeout), checked_id(file_id, "file_id")
         return conduct(operation, self._flows.download(operation, number, target, overwrite, _callable(progress)))
 

@@ -374,6 +374,21 @@ def test_a_broken_plugin_among_plugin_objects_is_a_problem_of_the_host() -> None
     assert {"toy", "dashscope", "minimax-v2", "minimax-pro", "minimax-legacy"} <= set(made.plugins.providers())
 
 
+@pytest.mark.parametrize(("given", "told"), [
+    (ToyProvider, "ToyProvider: a class was registered; register an instance or a module"),
+    (5, "int: it implements no hook"), (None, "NoneType: it implements no hook"), ("toy", "str: it implements no hook"),
+    ([ToyProvider()], "list: the plugin object is not hashable"),
+], ids=str)
+def test_what_can_be_no_plugin_is_refused(given: Any, told: str) -> None:
+    """A class instead of an instance would be dropped, and nobody would notice."""
+    caught = raised(
+        lambda: cnroute.Router([deployment("a")], transport=FakeTransport(), plugins=[ToyProvider(), given]),
+        cnroute.ConfigurationError,
+    )
+    assert [problem.key for problem in caught.problems] == ["plugins"]
+    assert caught.problems[0].reason.startswith(told)
+
+
 def info(**fields: Any) -> Any:
     return lambda: cnroute.ProviderInfo(**{"name": "toy", "base_url": BASE, **fields})
 

@@ -370,3 +370,16 @@ def test_a_failed_construction_closes_its_own_transport() -> None:
     transport = FakeTransport()
     assert problems([deployment("a"), deployment("a")], transport=transport)
     assert transport.closed
+
+
+@pytest.mark.parametrize("value", ["no", "", 0, 1, None])
+@pytest.mark.parametrize(("make", "name"), [
+    (lambda value: cnroute.Router([cnroute.Deployment("a", "dashscope", "m", api_key="x")], log_content=value), "log_content"),
+    (lambda value: cnroute.Deployment("a", "dashscope", "m", api_key="x", allow_http=value), "allow_http"),
+    (lambda value: cnroute.PluginHost(autoload=value), "autoload"),
+])
+def test_a_flag_is_true_or_false(make: Any, name: str, value: Any) -> None:
+    """The text "no" is true to Python: it would log prompts."""
+    with pytest.raises(cnroute.ConfigurationError, match="must be True or False") as caught:
+        make(value)
+    assert [problem.key for problem in caught.value.problems] == [name]
