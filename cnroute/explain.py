@@ -41,8 +41,10 @@ def explain(record: Mapping[str, Any], lang: str = "en") -> str:
         raise ValueError(f"records of schema {SCHEMA} can be read, not of schema {record.get('schema')!r:.40}")
     try:
         lines = list(_KINDS[record["kind"]](_Teller(lang), record))
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ValueError(f"the record is damaged: {type(error).__name__}: {clean_text(error, 100)}") from None
+    except KeyError as error:
+        raise ValueError(f"the record is damaged: it has no {clean_text(error.args[0], 100)}") from None
+    except (TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"the record is damaged: {clean_text(error, 100)}") from None
     return "\n".join(clean_text(line, _LINE) for line in lines)
 
 

@@ -11,7 +11,7 @@ from typing import Any, cast
 import click
 
 import cnroute
-from cnroute.cli.failing import CALL_FAILED, INTERRUPTED, report
+from cnroute.cli.failing import CALL_FAILED, INTERRUPTED, print_failure, report
 from cnroute.cli.logs import logs_to_stderr
 
 # name -> module, attribute, help; the help stands here so that listing the commands imports none of them.
@@ -95,6 +95,8 @@ def run(argv: Sequence[str]) -> int:
         sys.stdout.flush()
     except click.ClickException as problem:
         problem.show()
+        if _json_wanted(argv):  # the group's own context, where commands note it, is gone or was never made
+            print_failure(problem.format_message(), problem.exit_code)
         return problem.exit_code
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
@@ -106,6 +108,11 @@ def run(argv: Sequence[str]) -> int:
         _silence()
         return CALL_FAILED
     return code if isinstance(code, int) else 0
+
+
+def _json_wanted(argv: Sequence[str]) -> bool:
+    """Whether `--json` stands among the options; what follows `--` is none."""
+    return "--json" in argv[: argv.index("--") if "--" in argv else None]
 
 
 def _make_printable() -> None:

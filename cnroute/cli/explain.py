@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from cnroute.cli.calling import lang_option, text_of
-from cnroute.cli.failing import CALL_FAILED
+from cnroute.cli.failing import CALL_FAILED, print_failure
 from cnroute.cli.output import print_json, with_output_options
 
 
@@ -26,7 +26,7 @@ def explain(file: str, lang: str, as_json: bool, no_color: bool) -> None:
     from cnroute.explain import explain as explained
     from cnroute.explain import find_record
 
-    found = wrong = 0
+    found, wrong = 0, list[str]()
     for place, value in _values(text_of(file)):
         record = find_record(value)
         if record is None:
@@ -34,8 +34,8 @@ def explain(file: str, lang: str, as_json: bool, no_color: bool) -> None:
         try:
             text = explained(record, lang)
         except ValueError as error:
-            wrong += 1
-            click.echo(f"cnroute: {place}: {error}", err=True)
+            wrong.append(f"{place}: {error}")
+            click.echo(f"cnroute: {wrong[-1]}", err=True)
             continue
         if as_json:
             print_json({"record": record, "text": text}, line=True)
@@ -45,6 +45,8 @@ def explain(file: str, lang: str, as_json: bool, no_color: bool) -> None:
     if not found and not wrong:
         raise click.UsageError(f"{'standard input' if file == '-' else file} holds no record of a call")
     if wrong:
+        if as_json:
+            print_failure("; ".join(wrong), CALL_FAILED, "ValueError")
         sys.stdout.flush()
         click.get_current_context().exit(CALL_FAILED)
 

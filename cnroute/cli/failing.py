@@ -79,6 +79,11 @@ def report(error: cnroute.CnrouteError, *, as_json: bool = False) -> int:
     return code
 
 
+def print_failure(message: str, code: int, kind: str = "UsageError") -> None:
+    """With `--json`: a failure that is no exception of ours, on stdout."""
+    print_json({"type": "error", "error": {"type": kind, "message": message}, "exit_code": code}, line=True)
+
+
 def say(error: cnroute.CnrouteError, code: int) -> None:
     """One clear line on stderr, and what to do next."""
     print(f"cnroute: {_line(error)}", file=sys.stderr)

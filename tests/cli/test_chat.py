@@ -198,3 +198,25 @@ def test_the_log_is_lines_of_json(run: Run, config: str, monkeypatch: pytest.Mon
     assert "yi" in run("explain", "-", stdin=done.err).out
     monkeypatch.setenv("CNROUTE_LOG_LEVEL", "loud")
     assert run("models", "--config", config).code == 2
+
+
+@pytest.mark.parametrize("argv", [
+    ("check-plugin", "nope", "--json"), ("chat", "--json", "--model", "x"), ("models", "--jsn", "--json"), ("nobody", "--json"),
+], ids=" ".join)
+def test_wrong_usage_is_json_too(run: Run, argv: tuple[str, ...]) -> None:
+    """The one document on stdout says what stderr says."""
+    done = run(*argv)
+    document = json.loads(done.out)
+    assert (done.code, document["type"], document["exit_code"]) == (2, "error", 2)
+    assert document["error"]["message"] in done.err
+    assert not run("chat", "--jsn", "--", "--json").out
+
+
+def test_a_damaged_record_is_json_too(run: Run) -> None:
+    """What is missing is said in words, on stderr and in the document."""
+    line = json.dumps({"schema": 1, "kind": "completion"})
+    done = run("explain", "-", "--json", stdin=line)
+    document = json.loads(done.out)
+    assert (done.code, document["type"], document["exit_code"]) == (1, "error", 1)
+    assert document["error"]["message"] == "record 1: the record is damaged: it has no outcome"
+    assert "it has no outcome" in run("explain", "-", stdin=line).err
