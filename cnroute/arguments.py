@@ -113,7 +113,8 @@ def _number(value: Any, name: str) -> float:
 
 def _seconds(value: Any, name: str) -> float:
     if not _finite(value) or value <= 0:
-        raise BadRequestError(f"{name} must be a positive number of seconds, not {_shown(value)}")
+        longest = f"(a week, {MAX_SECONDS}, is the longest)"
+        raise BadRequestError(f"{name} must be a positive number of seconds {longest}, not {_shown(value)}")
     return float(min(value, MAX_SECONDS))
 
 

@@ -112,6 +112,7 @@ class Binding:
         made = before is None and self._try("transport", lambda: self._make_transport(asynchronous))
         self.transport: Any = before.transport if before else made or None
         self.places: dict[str, Place] = {}
+        self._declared: set[str] = set()
         self.courses: dict[str, Course] = {}
         self.made: dict[str, Course] = {}
         """Courses of names that were called and stand in no setting."""
@@ -240,6 +241,7 @@ class Binding:
             elif deployment.name in self.places:
                 self._problems.append(Problem(key, "two deployments have this name"))
             else:
+                self._declared.add(deployment.name)
                 place = self._try(key, lambda deployment=deployment: self.place(deployment))  # type: ignore[misc]
                 if place is not None:
                     self.places[deployment.name] = place
@@ -389,6 +391,8 @@ class Binding:
             raise ConfigurationError(f"a target is a name or a Route, not a {type(target).__name__}", "targets")
         if target in self.places:
             return self._timed(self.places[target], around)
+        if target in self._declared:
+            raise ConfigurationError([])  # what is wrong with the deployment is a problem already
         if target in around.path:
             raise ConfigurationError(f"routes form a circle: {' > '.join((*around.path, target))}", "targets")
         if target in written:

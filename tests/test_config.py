@@ -536,3 +536,24 @@ def test_a_host_name_that_cannot_be_is_a_problem_of_the_base_url(url: str) -> No
     with pytest.raises(cnroute.ConfigurationError, match="host name") as caught:
         cnroute.Router.from_config({"deployments": {"a": settings}})
     assert [problem.key for problem in caught.value.problems] == ["deployments.a.base_url"]
+
+
+@pytest.mark.parametrize(("sections", "problem"), [
+    ({"deployments": {"price": "20"}}, "deployments.a.price: must be a table, not text; write"),
+    (
+        {"routes": {"chat": {"targets": ["a"], "fallback": {"server_error": ["next"]}}}},
+        "routes.chat.fallback.server_error: fallback of",
+    ),
+    ({"router": {"store": "redis"}}, 'router.store: must be a table such as { redis = "redis://'),
+    (
+        {"deployments": {"provider": "nobody"}, "routes": {"chat": ["a"], "deep": ["chat"]}},
+        "deployments.a.provider: there is no provider",
+    ),
+], ids=str)
+def test_one_mistake_is_one_problem_in_plain_words(sections: dict[str, Any], problem: str) -> None:
+    """No signature of a function, no word of Python, and nothing false that follows from it."""
+    settings = {"provider": "dashscope", "model": "m", "api_key": "x", **sections.get("deployments", {})}
+    with pytest.raises(cnroute.ConfigurationError) as caught:
+        cnroute.Router.from_config({**sections, "deployments": {"a": settings}})
+    assert len(caught.value.problems) == 1
+    assert str(caught.value).startswith(problem)

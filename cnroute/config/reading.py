@@ -243,6 +243,9 @@ class Reader:
 
     def _store(self, value: Any, path: Path_) -> Any:
         """A store: `{ redis = URL, prefix = ..., workers = ..., timeout = ... }`, or (from a mapping) the object itself."""
+        if isinstance(value, str):
+            self._problem(path, 'must be a table such as { redis = "redis://127.0.0.1:6379/0" }, not text')
+            return None
         if not isinstance(value, Mapping):
             return self._object(value, path)
         table = self._table(value, path, ("redis", "prefix", "workers", "timeout"))
@@ -355,10 +358,14 @@ class Reader:
     def _price(self, value: Any, path: Path_) -> Price | None:
         if isinstance(value, Price):
             return value
+        if not isinstance(value, Mapping):
+            example = '{ currency = "CNY", input = "2", output = "8" }'
+            self._problem(path, f"must be a table, not {kind_of(value)}; write price = {example}")
+            return None
         table = dict(self._table(value, path))
         before = len(self.problems)
         tiers = self._tiers(table.pop("tiers"), (*path, "tiers")) if "tiers" in table else ()
-        if "currency" not in table and isinstance(value, Mapping):
+        if "currency" not in table:
             self._problem((*path, "currency"), 'is missing; write currency = "CNY"')
         for key, item in self._table(table, path, PRICE).items():
             if isinstance(item, float) and key in AMOUNTS:

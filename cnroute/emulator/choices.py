@@ -32,6 +32,8 @@ class Choices:
 
     def script(self, model: str, faults: Iterable[str]) -> None:
         """Replace the script of a model; raises ``UnknownFault`` before anything is changed."""
+        if isinstance(faults, str):
+            raise TypeError(f"faults must be a list of faults; write [{faults!r:.60}]")
         names = deque(faults)
         for name in names:
             find(name)

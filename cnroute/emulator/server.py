@@ -92,6 +92,8 @@ class Emulator:
             raise ValueError(f"the emulator listens on loopback only (127.0.0.1 or ::1), not on {host!r}")
         self.host = HOSTS[host]
         self.seed = seed
+        if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= 65535:
+            raise ValueError(f"port must be a whole number from 0 (a free one) to 65535, not {port!r:.40}")
         self.port = port
         library = Library(Quotas(**(quotas or {})), loading, clock)
         self._site = Site(seed, api_key, pace, Choices(seed, weights, BASES), Connections(), Allowances(limits, clock),

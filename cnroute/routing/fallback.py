@@ -94,7 +94,7 @@ def table_for(fallback_on: Iterable[str] = (), overrides: Mapping[str, str] | No
         table[kind] = attrs.evolve(table[kind], next="yes")
     for name, word in (overrides or {}).items():
         kind = _kind(name, "fallback")
-        if word not in _WORDS:
+        if not isinstance(word, str) or word not in _WORDS:
             raise ConfigurationError(f"fallback of {name} must be one of {', '.join(_WORDS)}, not {word!r:.40}", "fallback")
         table[kind] = attrs.evolve(table[kind], **_WORDS[word])
     return table

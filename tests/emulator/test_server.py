@@ -332,3 +332,16 @@ def _until(true: Any, limit: float = 2.0) -> None:
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.005)
+
+
+@pytest.mark.parametrize("port", [99999, -1, "80", True])
+def test_an_impossible_port_is_named(port: Any) -> None:
+    """It is told when the emulator is made, in words."""
+    with pytest.raises(ValueError, match="port must be a whole number from 0"):
+        Emulator(port=port)
+
+
+def test_a_script_is_a_list() -> None:
+    """Text alone would be taken for its letters."""
+    with pytest.raises(TypeError, match=r"faults must be a list of faults; write \['ok'\]"):
+        Emulator().script("m", "ok")

@@ -258,3 +258,9 @@ def test_stream_checks_its_arguments_and_sends_nothing() -> None:
     assert next(stream).text == "好"
     assert toy.asked == ["a"]
     assert KEY not in repr(stream.__dict__)
+
+
+def test_the_longest_timeout_is_named() -> None:
+    """Who asks for no limit at all learns which one there is."""
+    with pytest.raises(cnroute.BadRequestError, match=r"a week, 604800, is the longest"):
+        Toy([answer()]).chat(timeout=1e300)
