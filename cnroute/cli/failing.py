@@ -52,7 +52,7 @@ _NEXT_BY_KIND: Mapping[FailureKind, str] = {
 _NEXT_BY_CODE: Mapping[int, str] = {
     CALL_FAILED: "run it again with --explain, or see what was tried with CNROUTE_LOG_LEVEL=info",
     TIMED_OUT: "raise --timeout, or add a faster deployment to the route",
-    CONFIGURATION: "check the file with `cnroute config check FILE`",
+    CONFIGURATION: "correct what is named above",
     KEY: "set the key's variable; `cnroute doctor` names the sources that are looked at",
 }
 
@@ -125,6 +125,9 @@ def _line(error: cnroute.CnrouteError) -> str:
 
 def _next(error: cnroute.CnrouteError, code: int) -> str:
     kind = getattr(error, "kind", None)
+    in_file = isinstance(error, cnroute.ConfigurationError) and next((each.file for each in error.problems if each.file), None)
+    if code == CONFIGURATION and in_file:
+        return f"correct {in_file}, and look again with `cnroute config check`"
     own = getattr(error, "advice", "")
     advice = own or (_NEXT_BY_KIND.get(kind) if kind else None) or _NEXT_BY_CODE.get(code) or _NEXT_BY_CODE[CALL_FAILED]
     wait = getattr(error, "retry_after", None)

@@ -156,3 +156,10 @@ def test_doctor_says_when_a_host_does_not_answer(run: Run, tmp_path: Path, monke
     done = run("doctor", "--online")
     assert done.code == 1
     assert "does not answer" in done.out
+
+
+def test_what_to_do_next_names_the_file_where_there_is_one(run: Run, tmp_path: Path) -> None:
+    """The advice fits the place of the mistake, also where the command is the one that looks."""
+    file = tmp_path / "wrong.toml"
+    file.write_text('[deployments.a]\nprovider = "dashscope"\n')
+    assert f"next: correct {file}, and look again with `cnroute config check`" in run("config", "check", str(file)).err
