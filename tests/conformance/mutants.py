@@ -109,6 +109,8 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("usage ignored", D, "dashscope/reply.py", 'usage=usage_of(body.get("usage"))', "usage=None", (USAGE, SAME)),
     Mutant("usage invented as 0", V2, "minimax/answers.py", "    if not isinstance(usage, dict) or not any(map(usage.get, _COUNTS)):\n        return None", "    if not isinstance(usage, dict) or not any(map(usage.get, _COUNTS)):\n        return Usage(0, 0, 0)", (STREAM_USAGE, USAGE)),
     Mutant("missing half of usage is 0", D, "dashscope/reply.py", "return usage_from(given, made,", "return usage_from(given or 0, made or 0,", (USAGE, STREAM_USAGE)),
+    Mutant("half of usage is 0 under no total", V2, "minimax/answers.py", "    return Usage(given, made, total or None, cached, reasoning)", "    return Usage(given or 0, made or 0, None, cached, reasoning)", (USAGE, STREAM_USAGE)),
+    Mutant("no usage object is zeros", D, "dashscope/reply.py", "    if not isinstance(usage, dict):\n        return None\n    given, made, total", "    if not isinstance(usage, dict):\n        return Usage(0, 0, 0)\n    given, made, total", (USAGE, STREAM_USAGE)),
     Mutant("input and output change places", V2, "minimax/answers.py", 'token_count(usage.get("prompt_tokens")), token_count(usage.get("completion_tokens"))', 'token_count(usage.get("completion_tokens")), token_count(usage.get("prompt_tokens"))', (USAGE, STREAM_USAGE)),
     Mutant("finish reason always stop", PRO, "minimax/answers.py", "    word = _FINISH.get(mark) if", '    return "stop"\n    word = _FINISH.get(mark) if', (FINISH, STREAM_FINISH, STREAM)),
     Mutant("unknown finish reason is stop", LEGACY, "minimax/answers.py", "    word = _FINISH.get(mark) if", '    word = _FINISH.get(mark, "stop") if', (FINISH, STREAM_FINISH)),

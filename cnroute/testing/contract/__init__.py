@@ -9,6 +9,7 @@ What is where
 - `base`: the attributes, and the provider under test; `subject`: how it is asked, with the flow's own code.
 - `probes`, `conversations`: what requests are tried with; `sent`: how it is found in them.
 - `samples`: the format of samples; `expecting`: their expectations; `documents`: bodies changed in one place.
+- `counting`: counts of tokens that follow from others, and those that are made up.
 - `registration`, `request`, `messages`, `answers`, `streams`, `errors`, `data`, `process`, `purity`, `fuzz`, `guard`: the checks.
 - `watching`, `child`: side effects, and another process.
 - `running`: the checks without pytest (`cnroute check-plugin`); `report`: the table and the closing line.

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from cnroute.chat import Usage
 from cnroute.http import Headers, HttpResponse
 from cnroute.testing.contract import expecting, groups
 from cnroute.testing.contract.base import ContractBase
 from cnroute.testing.contract.checking import check, each_of, fail, require, same
+from cnroute.testing.contract.counting import follows, holders
 from cnroute.testing.contract.documents import GONE, Path, changed, leaves, spelled
 from cnroute.testing.contract.samples import Sample
 from cnroute.testing.contract.subject import USAGE, Outcome, Subject, usage_fields
@@ -45,16 +46,6 @@ _INVENTED = "take the number from the vendor's answer (wire.usage_from); what it
 
 Play = Callable[[Any], Outcome]
 """What comes of a document in the place of a sample's own."""
-
-
-def split(usage: Usage | None, field: str) -> int | None:
-    """What a field is if it follows from the other two."""
-    known = usage_fields(usage)
-    given, made, total = (known[name] for name in USAGE[:3])
-    if field == "total_tokens":
-        return given + made if given is not None and made is not None else None
-    other = made if field == "input_tokens" else given if field == "output_tokens" else None
-    return total - other if total is not None and other is not None else None
 
 
 def _played(subject: Subject, sample: Sample, document: Any) -> Outcome:
@@ -203,7 +194,9 @@ def check_usage(sample: Sample, document: Any, play: Play) -> None:
     fed: dict[str, list[Path]] = {name: [] for name in USAGE}
     for path in numbers:
         got = play(changed(document, path, MORE))
-        for name, value in usage_fields(got.answer.usage if got.completion else None).items():
+        if got.completion is None:  # a status, not a count
+            continue
+        for name, value in usage_fields(got.answer.usage).items():
             if value != usage_fields(base.answer.usage)[name]:
                 fed[name].append(path)
     for name, value in usage_fields(base.answer.usage).items():
@@ -217,11 +210,13 @@ def check_usage(sample: Sample, document: Any, play: Play) -> None:
             change=_INVENTED,
             sample=sample.name,
         )
-        for wrong in NO_COUNTS:
-            _check_unfed(sample, document, play, name, fed[name], wrong)
+        places = [fed[name], *([holder] for holder in holders(fed[name]))]
+        for paths, wrong in itertools.product(places, NO_COUNTS):
+            _check_unfed(sample, document, play, name, paths, wrong, fed["total_tokens"])
 
 
-def _check_unfed(sample: Sample, document: Any, play: Play, name: str, paths: list[Path], wrong: Any) -> None:
+def _check_unfed(sample: Sample, document: Any, play: Play, name: str, paths: list[Path], wrong: Any, totals: list[Path]) -> None:
+    """Without the numbers of a count, or without what holds them, it is unknown; `totals` are the numbers behind the total."""
     made = document
     for path in sorted(paths, key=repr, reverse=True):
         made = changed(made, path, wrong)
@@ -229,13 +224,13 @@ def _check_unfed(sample: Sample, document: Any, play: Play, name: str, paths: li
     if outcome.completion is None:
         return
     usage = outcome.completion.usage
-    left = usage_fields(usage)[name]
+    left = [path for path, _ in leaves(made) if path in totals and path not in paths]
     what = "removed" if wrong is GONE else f"= {wrong!r}"
     require(
-        left is None or left == split(usage, name),
+        follows(name, usage, (play(changed(made, path, MORE)).answer.usage for path in left)),
         f"{name} is unknown when the answer does not say it",
         expected=None,
-        got=f"{left} with {', '.join(map(spelled, paths))} {what}",
+        got=f"{usage_fields(usage)[name]} with {', '.join(map(spelled, paths))} {what}",
         change=_INVENTED,
         sample=sample.name,
     )

@@ -20,10 +20,10 @@ from cnroute.testing.contract.answers import (
     check_origin,
     check_sound,
     check_unchanged,
-    split,
 )
 from cnroute.testing.contract.base import ContractBase
 from cnroute.testing.contract.checking import NotApplicable, check, each_of, fail, require, same
+from cnroute.testing.contract.counting import follows, holders
 from cnroute.testing.contract.documents import GONE, Frame, Text, changed, leaves, shape, spelled, streamed, written
 from cnroute.testing.contract.samples import Sample
 from cnroute.testing.contract.subject import Outcome, Stream, usage_fields
@@ -79,9 +79,10 @@ class StreamChecks(ContractBase):
         fed: dict[str, list[tuple[Frame, Any]]] = {name: [] for name in known}
         for frame, path, item in _places(text):
             if known and type(item) is int:
-                got = usage_fields(self.subject().play(sample, text.with_value(frame, path, MORE)).answer.usage)
+                outcome = self.subject().play(sample, text.with_value(frame, path, MORE))
+                got = usage_fields(outcome.answer.usage)
                 for name in known:
-                    if got[name] != known[name]:
+                    if got[name] != known[name] and outcome.completion:  # none: a status, not a count
                         fed[name].append((frame, path))
         for name, value in known.items():
             require(
@@ -93,17 +94,26 @@ class StreamChecks(ContractBase):
                 change="return UsageUpdate(wire.usage_from(...)) with the vendor's numbers",
             )
             shapes = {shape(path) for _, path in fed[name]}
-            for wrong in (GONE, None, "kit-text", -5):
-                outcome = self.subject().play(sample, text.with_frames(functools.partial(_without, shapes, wrong)))
-                left = usage_fields(outcome.answer.usage)[name] if outcome.completion else None
-                require(
-                    left is None or left == split(outcome.answer.usage, name),
-                    f"{name} is unknown when no frame says it",
-                    expected=None,
-                    got=left,
-                    sample=sample.name,
-                    change="use wire.usage_from(...); what the vendor does not say is None",
-                )
+            totals = {shape(path) for _, path in fed.get("total_tokens", ())}
+            for places in (shapes, *({holder} for holder in holders(sorted(shapes)))):
+                self._check_unfed(sample, text, name, places, totals - places)
+
+    def _check_unfed(self, sample: Sample, text: Text, name: str, places: set[Any], totals: set[Any]) -> None:
+        """Without the numbers of a count in any frame, or without what holds them, it is unknown."""
+        for wrong in (GONE, None, {}, "kit-text", -5):
+            bare = streamed(text.with_frames(functools.partial(_without, places, wrong)))
+            outcome = self.subject().play(sample, bare.joined({}))
+            if outcome.completion is None:
+                continue
+            moved = (bare.with_frames(functools.partial(_without, {each}, MORE)) for each in totals)
+            require(
+                follows(name, outcome.answer.usage, (self._usage(sample, body) for body in moved)),
+                f"{name} is unknown when no frame says it",
+                expected=None,
+                got=f"{usage_fields(outcome.answer.usage)[name]} without {', '.join(map(spelled, sorted(places)))}",
+                sample=sample.name,
+                change="use wire.usage_from(...); what the vendor does not say is None",
+            )
 
     @check(groups.STREAM)
     def test_the_finish_reason_of_a_stream_is_the_vendors(self) -> None:
