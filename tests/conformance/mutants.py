@@ -36,6 +36,7 @@ WRONG_ERROR = "test_a_missing_or_wrong_field_of_an_error_crashes_nothing"
 AFTER, REPEATED, CUT_SHORT = "test_what_comes_after_the_finish_is_kept", "test_a_repeated_last_frame_adds_nothing", "test_a_cut_stream_has_no_finish"
 ONE_FINISH, KEEP_ALIVE = "test_exactly_one_finish_comes_out", "test_keep_alives_and_comments_give_nothing"
 CUTS, MIXED = "test_a_stream_is_the_same_however_its_bytes_are_cut", "test_interleaved_streams_do_not_mix"
+BROKE_OFF = "test_a_stream_that_broke_off_leaves_nothing_behind"
 IN_BAND, UNKNOWN = "test_an_error_inside_a_stream_is_a_failure", "test_unknown_fields_are_ignored_and_kept_in_raw"
 UNKNOWN_STREAM = "test_unknown_fields_and_lines_are_ignored"
 STATE, THREADS, PURE = "test_nothing_is_remembered_between_calls", "test_many_threads_give_the_same_results", "test_hooks_touch_nothing_of_the_world"
@@ -124,8 +125,10 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("a result that does not pickle", V2, "minimax/v2/reply.py", 'if len(answers) > 1 else (), data,', 'if len(answers) > 1 else (), memoryview(response.body),', (PICKLE, UNKNOWN)),
     Mutant("arguments of a call parsed", V2, "minimax/answers.py", '        return value or ""\n', '        return str(loads(value)) if value and value[0] == "{" else value or ""\n', (ANSWER, SAME)),
     # -- streams
-    Mutant("state shared between streams", D, "dashscope/stream.py", "    memory = state.memory\n", "    memory = vars(_begun)\n", (MIXED, STREAM, SAME, THREADS)),
+    Mutant("state shared between streams", D, "dashscope/stream.py", "    memory = state.memory\n", "    memory = vars(_begun)\n", (MIXED, STREAM, SAME, THREADS, BROKE_OFF, STATE)),
     Mutant("last text remembered in the module", LEGACY, "minimax/legacy.py", '    state.memory["text"] = True\n', '    state.memory["text"] = True\n    _SENDERS["last"] = delta\n', (STATE,)),
+    Mutant("half an event kept in the module", V2, "minimax/frames.py", "sse_data(line, memory)", "sse_data(line, vars(failure_in))", (BROKE_OFF, STATE, SAME, MIXED, IN_BAND)),
+    Mutant("answers kept by their id", D, "dashscope/reply.py", 'id=text_or_none(body.get("request_id"))', 'id=vars(usage_of).setdefault(str(body.get("request_id")), text_or_none(body.get("request_id")))', (STATE,)),
     Mutant("stops at the first finish", V2, "minimax/v2/stream.py", '    alike = state.memory.get("alike")\n', '    alike = state.memory.get("alike")\n    if "end" in state.memory:\n        return ()\n', (AFTER, STREAM_USAGE, SAME, IN_BAND)),
     Mutant("last frame appended twice", V2, "minimax/v2/stream.py", "events += _content(_only_missing(message, state.memory), state)", "events += _content(message, state)", (STREAM, SAME, AFTER, REPEATED)),
     Mutant("a repeated frame adds text", V2, "minimax/frames.py", '    if "end" in memory and line == memory["end"]:\n        return ()\n', "", (REPEATED,)),

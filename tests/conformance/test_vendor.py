@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conformance.mutants import STREAM_USAGE, USAGE
+from tests.conformance.mutants import BROKE_OFF, MIXED, STATE, STREAM_USAGE, USAGE
 from tests.conformance.vendor import failures
 
 COUNTS = 'wire.usage_from(wire.token_count(meter.get("in")), wire.token_count(meter.get("out")))'
@@ -24,3 +24,28 @@ def test_usage_that_is_made_up_is_caught(bug: tuple[str, str]) -> None:
     found = failures(bug)
     assert set(found) == {USAGE, STREAM_USAGE}
     assert "0 with meter" in found[USAGE] and "0 without meter" in found[STREAM_USAGE]
+
+
+PARSED = "    data = wire.sse_data(line, state.memory)\n"
+SAID = '    said = text(reply, "say")\n'
+REMEMBERS = {
+    "what is kept in a dict": [(PARSED, "    data = wire.sse_data(line, MEMORY)\n")],
+    "a dict by ids": [(SAID, f'{SAID}    MEMORY.setdefault(text(data, "trace"), reply)\n')],
+    "a set of texts": [(SAID, f"{SAID}    SEEN.add(said)\n")],
+    "an object's dict": [(SAID, f'{SAID}    NOTES.kept.setdefault("texts", []).append(said)\n')],
+    "an object's field": [(SAID, f"{SAID}    NOTES.last = said\n")],
+    "messages": [("    turns = []\n", "    turns = []\n    SEEN.update(message.text for message in request.messages)\n")],
+}
+
+
+@pytest.mark.parametrize("name", REMEMBERS)
+def test_what_a_module_remembers_is_caught(name: str) -> None:
+    """Also where the same samples over and over leave it as it is; the check finds it alone and after all others."""
+    assert set(failures(*REMEMBERS[name], only=(STATE,))) == {STATE}
+    assert set(failures(*REMEMBERS[name])) - {BROKE_OFF, MIXED} == {STATE}
+
+
+def test_a_stream_that_spoils_the_next_one_is_caught() -> None:
+    """Half an event that waits in the module for the stream after it."""
+    found = failures(*REMEMBERS["what is kept in a dict"])
+    assert BROKE_OFF in found and "streamed after a part of streamed" in found[BROKE_OFF]

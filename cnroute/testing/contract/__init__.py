@@ -11,7 +11,7 @@ What is where
 - `samples`: the format of samples; `expecting`: their expectations; `documents`: bodies changed in one place.
 - `counting`: counts of tokens that follow from others, and those that are made up.
 - `registration`, `request`, `messages`, `answers`, `streams`, `errors`, `data`, `process`, `purity`, `fuzz`, `guard`: the checks.
-- `watching`, `child`: side effects, and another process.
+- `watching`, `child`: side effects, and another process; `remembering`: what a provider holds.
 - `running`: the checks without pytest (`cnroute check-plugin`); `report`: the table and the closing line.
 """
 

@@ -80,6 +80,28 @@ class Text:
         return self.joined({frame.line: written(frame, changed(frame.value, path, value))})
 
 
+def distinct(text: Text) -> Iterator[tuple[Frame, Path, Any]]:
+    """The first and the last place of each shape and type, with its document and its value."""
+    first: dict[Any, Any] = {}
+    last: dict[Any, Any] = {}
+    for frame in text.frames:
+        for path, item in leaves(frame.value):
+            first.setdefault((shape(path), type(item)), (frame, path, item))
+            last[shape(path), type(item)] = (frame, path, item)
+    yield from first.values()
+    yield from (place for key, place in last.items() if place != first[key])
+
+
+def broken_off(body: bytes) -> Iterator[bytes]:
+    """The beginnings of a stream that stop inside its first, a middle, and its last document: in the line, and after it."""
+    text = streamed(body)
+    numbers = [frame.line for frame in text.frames]
+    for number in dict.fromkeys(numbers[:1] + numbers[len(numbers) // 2 :][:1] + numbers[-1:]):
+        before, line = text.lines[:number], text.lines[number]
+        half = "\n".join((*before, line[: len(line) * 2 // 3]))
+        yield from (half.encode(), f"{half}\n".encode())
+
+
 def written(frame: Frame, value: Any) -> str | None:
     """The line of a frame with another document in it."""
     return None if value is GONE else frame.prefix + json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import copy
 import pickle
 import sys
 import threading
-import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,12 +16,14 @@ from cnroute.chat import ChatCompletion
 from cnroute.testing.contract import groups
 from cnroute.testing.contract.base import ContractBase
 from cnroute.testing.contract.checking import check, each_of, fail, require, same
-from cnroute.testing.contract.subject import Subject
+from cnroute.testing.contract.documents import broken_off, distinct, plain, streamed
+from cnroute.testing.contract.remembering import state_of
+from cnroute.testing.contract.samples import Sample
+from cnroute.testing.contract.subject import Stream, Subject
 
 _THREADS = 64
 _TURNS = 5
 _STATE = "keep no state in modules, classes or plugin objects; a stream's memory is state.memory"
-_CONTAINERS = (list, dict, set, bytearray, collections.deque)
 
 
 class ProcessChecks(ContractBase):
@@ -89,15 +89,16 @@ class ProcessChecks(ContractBase):
 
     @check(groups.PROCESS)
     def test_nothing_is_remembered_between_calls(self) -> None:
-        """No module, class or plugin object of the provider changes while it works."""
+        """No module, class or plugin object of the provider changes while it works: not by new texts, nor by a broken stream."""
         subject, samples = self.subject(), self.all_samples()
         plugin = self.plugin_object()
-        for sample in samples:
+        for sample in samples:  # what is made late is made now
             _everything(subject, sample)
-        before = dict(_state(plugin))
-        for sample in samples:
+        before = dict(state_of(plugin))
+        for number, sample in enumerate(samples):
             _everything(subject, sample)
-            after = dict(_state(plugin))
+            self._something_new(sample, f"kit-new-{number}")
+            after = dict(state_of(plugin))
             changed = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
             require(
                 not changed,
@@ -107,6 +108,21 @@ class ProcessChecks(ContractBase):
                 sample=sample.name,
                 change=_STATE,
             )
+
+    def _something_new(self, sample: Sample, text: str) -> None:
+        """What nobody has sent before: a message, each text and number of an answer, and a stream that breaks off."""
+        subject = self.subject()
+        subject.build(text, sample.stream, subject.sample_place(sample))
+        parted = streamed if sample.in_lines else plain
+        taken = parted(sample.body)
+        for frame, path, item in distinct(taken) if taken is not None else ():
+            if taken is not None and isinstance(item, str | int):
+                now = next(each for each in taken.frames if each.line == frame.line)
+                body = taken.with_value(now, path, f"{item} {text}" if isinstance(item, str) else item + 1)
+                if subject.play(sample, body).completion is not None:
+                    taken = parted(body)  # in the end everything is new
+        for body in broken_off(sample.body) if sample.in_lines else ():
+            Stream(subject, sample).feed(body)
 
 
 def _everything(subject: Subject, sample: Any) -> Any:
@@ -145,65 +161,3 @@ def _fields(value: Any) -> Any:
     if isinstance(value, ChatCompletion):
         return {field.name: getattr(value, field.name) for field in attrs.fields(ChatCompletion)}
     return value
-
-
-def _state(plugin: Any) -> Iterator[tuple[str, Any]]:
-    """What could remember something: containers and plain values of the plugin's modules, their classes, the object itself."""
-    for module in _modules(plugin):
-        yield from _of_mapping(module.__name__, vars(module))
-        for name, value in list(vars(module).items()):
-            if isinstance(value, type) and value.__module__ == module.__name__:
-                yield from _of_mapping(f"{module.__name__}.{name}", vars(value))
-            if isinstance(value, types.FunctionType) and value.__module__ == module.__name__:
-                yield from _of_mapping(f"{module.__name__}.{name}", vars(value))
-                yield f"{module.__name__}.{name} defaults", _frozen((value.__defaults__, value.__kwdefaults__))
-    if not isinstance(plugin, types.ModuleType) and hasattr(plugin, "__dict__"):
-        yield from _of_mapping(type(plugin).__name__, vars(plugin))
-
-
-def _of_mapping(prefix: str, values: Any) -> Iterator[tuple[str, Any]]:
-    for name, value in list(values.items()):
-        if not name.startswith("__") and not isinstance(value, types.FunctionType | types.ModuleType | type):
-            yield f"{prefix}.{name}", _frozen(value)
-
-
-def _frozen(value: Any) -> Any:
-    """A value as it is now: containers by what is in them, everything else by itself, its fields or its identity."""
-    if isinstance(value, _CONTAINERS + (tuple,)):
-        try:
-            return repr(value)
-        except Exception:  # noqa: BLE001 (a plugin's code)
-            return id(value)
-    if value is None or isinstance(value, str | bytes | int | float):
-        return value
-    fields = getattr(value, "__dict__", None)
-    return (
-        (id(value), repr(sorted(fields)))
-        if isinstance(fields, dict) and not isinstance(value, type) and len(fields) < 50 and _simple(fields)
-        else id(value)
-    )
-
-
-def _simple(fields: dict[str, Any]) -> bool:
-    return all(isinstance(item, str | bytes | int | float | None) for item in fields.values())
-
-
-def _modules(plugin: Any) -> list[types.ModuleType]:
-    """The modules that a plugin is made of: its own, and those of its package."""
-    name = plugin.__name__ if isinstance(plugin, types.ModuleType) else type(plugin).__module__
-    root = _root(name)
-    found = [
-        module
-        for key, module in list(sys.modules.items())
-        if (key == root or key.startswith(root + ".")) and isinstance(module, types.ModuleType)
-    ]
-    own = plugin if isinstance(plugin, types.ModuleType) else sys.modules.get(name)
-    return found if own is None or own in found else [own, *found]
-
-
-def _root(name: str) -> str:
-    """The package that belongs to a plugin: its top one, or a vendor's folder of ours; a test file stands alone."""
-    parts = name.split(".")
-    if parts[:2] == ["cnroute", "providers"]:
-        return ".".join(parts[:3])
-    return name if parts[0] in ("tests", "test", "__main__") else parts[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import random
 import re
 from collections.abc import Iterator
@@ -24,7 +25,19 @@ from cnroute.testing.contract.answers import (
 from cnroute.testing.contract.base import ContractBase
 from cnroute.testing.contract.checking import NotApplicable, check, each_of, fail, require, same
 from cnroute.testing.contract.counting import follows, holders
-from cnroute.testing.contract.documents import GONE, Frame, Text, changed, leaves, shape, spelled, streamed, written
+from cnroute.testing.contract.documents import (
+    GONE,
+    Frame,
+    Text,
+    broken_off,
+    changed,
+    distinct,
+    leaves,
+    shape,
+    spelled,
+    streamed,
+    written,
+)
 from cnroute.testing.contract.samples import Sample
 from cnroute.testing.contract.subject import Outcome, Stream, usage_fields
 
@@ -348,7 +361,7 @@ class StreamChecks(ContractBase):
     def test_texts_of_a_stream_come_through_unchanged(self) -> None:
         """Blanks, line ends and markup of a chunk are handed out as they came; no other field becomes text."""
         for sample, text, base in self._good():
-            for frame, path, item in _distinct(text):
+            for frame, path, item in distinct(text):
                 if not isinstance(item, str):
                     continue
                 got = self.subject().play(sample, text.with_value(frame, path, ODD_TEXT))
@@ -401,6 +414,28 @@ class StreamChecks(ContractBase):
                 if number < len(lines) and not stream.over:
                     stream.feed(lines[number])
         return [stream.end() for stream in streams]
+
+    @check(groups.STREAM)
+    def test_a_stream_that_broke_off_leaves_nothing_behind(self) -> None:
+        """A stream that dies in the middle of an event, or is given up there, changes nothing of the next one."""
+        samples = self._streamed()
+        want = {sample.name: self.subject().play(sample).seen() for sample in (*samples, *samples)}
+        for sample, other in zip(samples, [*samples[1:], samples[0]], strict=True):
+            for body, ended, later in itertools.product(broken_off(sample.body), (True, False), (other, sample)):
+                self._break_off(sample, body, ended)
+                same(
+                    "a stream that broke off leaves nothing behind",
+                    want[later.name],
+                    self.subject().play(later).seen(),
+                    sample=f"{later.name} after a part of {sample.name}",
+                    change=_STATE,
+                )
+
+    def _break_off(self, sample: Sample, body: bytes, ended: bool) -> None:
+        stream = Stream(self.subject(), sample)
+        stream.feed(body)
+        if ended:
+            stream.end()
 
     @check(groups.STREAM)
     def test_a_repeated_last_frame_adds_nothing(self) -> None:
@@ -459,7 +494,7 @@ class StreamChecks(ContractBase):
             known, text = sample.body.decode("utf-8", "replace"), streamed(sample.body)
             cases = [
                 (frame, path, wrong)
-                for frame, path, item in _distinct(text)
+                for frame, path, item in distinct(text)
                 for wrong in WRONG
                 if not (wrong == item and type(wrong) is type(item))
             ]
@@ -513,17 +548,6 @@ def _places(text: Text) -> Iterator[tuple[Frame, Any, Any]]:
     for frame in text.frames:
         for path, item in leaves(frame.value):
             yield frame, path, item
-
-
-def _distinct(text: Text) -> Iterator[tuple[Frame, Any, Any]]:
-    """The first and the last place of each shape."""
-    first: dict[Any, Any] = {}
-    last: dict[Any, Any] = {}
-    for frame, path, item in _places(text):
-        first.setdefault((shape(path), type(item)), (frame, path, item))
-        last[shape(path), type(item)] = (frame, path, item)
-    yield from first.values()
-    yield from (place for key, place in last.items() if place != first[key])
 
 
 def _each_shape_first(cases: list[Any]) -> list[Any]:
