@@ -89,6 +89,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("knowledge base id as a float", PRO, "minimax/base.py", '{"knowledge_base_id": base.id}', '{"knowledge_base_id": float(base.id)}', (PARAMETERS, TOGETHER)),
     Mutant("body differs each time", D, "dashscope/request.py", '"parameters": parameters}', '"parameters": parameters, "id": __import__("uuid").uuid4().hex}', (SAME_BYTES, REQUEST, ELSEWHERE)),
     Mutant("call mutated", V2, "minimax/base.py", 'body = merged(body, request.extra)', 'body = merged(request.extra, body)', (UNCHANGED, EXTRA)),
+    Mutant("a note in the deployment's options", D, "dashscope/request.py", 'workspace = deployment.options.get("workspace")', 'workspace = deployment.options.get("workspace")\n    deployment.options["calls"] = 1', (UNCHANGED,)),
     Mutant("headers shared between calls", D, "dashscope/request.py", "def _headers(deployment: Deployment, stream: bool) -> dict[str, str]:\n    headers = {", "def _headers(deployment: Deployment, stream: bool, headers={}) -> dict[str, str]:\n    headers |= {", (ELSEWHERE, REQUEST, SAME_BYTES, STATE)),
     Mutant("role lost", D, "dashscope/request.py", '{"role": message.role, "content"', '{"role": "user", "content"', (ROLE, REQUEST)),
     Mutant("system message lost", LEGACY, "minimax/base.py", 'return "\\n".join(text for text in texts if text) or NEUTRAL_PROMPT', "return NEUTRAL_PROMPT", (MESSAGES, REQUEST)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conformance.mutants import BROKE_OFF, MIXED, STATE, STREAM_USAGE, USAGE
+from tests.conformance.mutants import BROKE_OFF, MIXED, STATE, STREAM_USAGE, UNCHANGED, USAGE
 from tests.conformance.vendor import failures
 
 COUNTS = 'wire.usage_from(wire.token_count(meter.get("in")), wire.token_count(meter.get("out")))'
@@ -49,3 +49,18 @@ def test_a_stream_that_spoils_the_next_one_is_caught() -> None:
     """Half an event that waits in the module for the stream after it."""
     found = failures(*REMEMBERS["what is kept in a dict"])
     assert BROKE_OFF in found and "streamed after a part of streamed" in found[BROKE_OFF]
+
+
+ENGINE = "    turns = []\n"
+CHANGES = {
+    "deployment.options['calls'] absent": (ENGINE, f'{ENGINE}    deployment.options["calls"] = 1\n'),
+    "deployment.headers['X-Said'] absent": (SAID, f'{SAID}    deployment.headers["X-Said"] = "1"\n'),
+    "request.tools[0]['strict'] absent": (ENGINE, f'{ENGINE}    for tool in request.tools or (): tool["strict"] = True\n'),
+}
+
+
+@pytest.mark.parametrize("named", CHANGES)
+def test_a_change_of_the_call_or_the_deployment_is_caught_and_named(named: str) -> None:
+    """Also one that every call makes again, after other checks; the message names the field."""
+    for only in ((), (UNCHANGED,)):
+        assert named in failures(CHANGES[named], only=only)[UNCHANGED]

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from itertools import zip_longest
 from typing import Any
 
 import attrs
@@ -37,6 +38,20 @@ def changed(document: Any, path: Path, value: Any) -> Any:
     else:
         where[path[-1]] = value
     return made
+
+
+def differences(before: Any, after: Any, name: str) -> dict[str, tuple[Any, Any]]:
+    """Where two values differ, as an author writes it, with both; GONE stands for what one of them lacks."""
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        parts = [(f"{name}[{key!r}]", before.get(key, GONE), after.get(key, GONE)) for key in {**before, **after}]
+    elif isinstance(before, list | tuple) and type(before) is type(after):
+        parts = [(f"{name}[{n}]", *pair) for n, pair in enumerate(zip_longest(before, after, fillvalue=GONE))]
+    elif attrs.has(type(before)) and type(before) is type(after):
+        names = [field.name for field in attrs.fields(type(before))]
+        parts = [(f"{name}.{each}", getattr(before, each), getattr(after, each)) for each in names]
+    else:
+        return {} if before == after else {name: (before, after)}
+    return {key: pair for part, one, other in parts for key, pair in differences(one, other, part).items()}
 
 
 def shape(path: Path) -> Path:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import copy
 import re
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
 from cnroute.testing.contract import groups
 from cnroute.testing.contract.checking import NotApplicable, check, each_of, fail, require, same
 from cnroute.testing.contract.conversations import turns
+from cnroute.testing.contract.documents import GONE, differences
 from cnroute.testing.contract.probes import HELLO, PROBES, Probe
-from cnroute.testing.contract.sent import SentChecks, check_refusal, facts_of, forms_of, parts_of, stands
+from cnroute.testing.contract.sent import SentChecks, check_refusal, forms_of, parts_of, stands
 from cnroute.testing.contract.subject import KEY, OTHER_KEY, ROUTE, Built
 
 GATEWAY = "https://gateway.kit.example/team/a"
@@ -79,20 +81,28 @@ class RequestChecks(SentChecks):
 
     @check(groups.REQUEST)
     def test_the_call_and_the_deployment_stay_unchanged(self) -> None:
-        """`build_request` changes neither the request that it is given, nor the deployment."""
+        """`build_request` changes neither the request that it is given, nor the deployment; no other hook changes that."""
         subject = self.subject()
         for stream in self._streams():
             for given in ({}, *({**probe.beside, probe.parameter: probe.one} for probe in PROBES)):
                 request = subject.request(turns(), extra={subject.name: {"kit_probe": {"deep": [1]}}}, **given)
-                place = subject.place()
-                before = copy.deepcopy(request), facts_of(place.deployment)
+                before = copy.deepcopy(request)
                 subject.built(request, stream)
-                same(
-                    "the call stays as it was",
-                    before,
-                    (request, facts_of(place.deployment)),
-                    change="copy what build_request changes: list(...), dict(...), copy.deepcopy(...)",
-                )
+                self._unchanged("the call", differences(before, request, "request"))
+        for sample in self.all_samples():
+            subject.sample_built(sample)
+            subject.play(sample)
+        self._unchanged("the deployment", subject.touched())
+
+    @staticmethod
+    def _unchanged(what: str, found: Mapping[str, tuple[Any, Any]]) -> None:
+        for name, (before, after) in found.items():
+            fail(
+                f"{what} stays as it was",
+                expected=f"{name} {_told(before)}",
+                got=f"{name} {_told(after)}",
+                change="copy what the hook changes: list(...), dict(...), copy.deepcopy(...)",
+            )
 
     @check(groups.REQUEST)
     def test_the_body_is_json_in_utf_8(self) -> None:
@@ -389,3 +399,7 @@ class RequestChecks(SentChecks):
             for name in ("model", "stream", "messages"):
                 taken = subject.build(HELLO, stream, extra={subject.name: {name: "kit-other"}})
                 check_refusal(Probe("extra", None, None), taken, f"extra with {name}")
+
+
+def _told(value: Any) -> str:
+    return "absent" if value is GONE else f"= {value!r}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import copy
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
@@ -49,11 +48,6 @@ def parts_of(built: Built, want: Mapping[str, Any]) -> Iterator[tuple[str, Any]]
         "headers": {name: headers.get(name.lower()) for name in want.get("headers", {})},
     }
     yield from ((key, found[key]) for key in want)
-
-
-def facts_of(deployment: Any) -> Any:
-    """A copy of what a deployment says."""
-    return copy.deepcopy((deployment.options, deployment.headers, deployment.defaults, deployment.model, deployment.base_url))
 
 
 def forms_of(secret: str) -> set[str]:

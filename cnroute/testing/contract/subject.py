@@ -6,6 +6,7 @@ A hook that raises or returns a wrong type comes out as a `plugin_error` that na
 
 from __future__ import annotations
 
+import copy
 import json
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
@@ -30,6 +31,7 @@ from cnroute.router import Router
 from cnroute.routing.fitting import fitted
 from cnroute.routing.plan import Place
 from cnroute.testing.clock import FakeClock
+from cnroute.testing.contract.documents import differences
 from cnroute.testing.contract.samples import Sample
 from cnroute.testing.transport import FakeTransport
 
@@ -133,6 +135,7 @@ class Subject:
         self._router: Router | None = None
         self._options = dict(options)
         self._places: dict[Any, Place] = {}
+        self._pristine: dict[Any, dict[str, Any]] = {}
         self._asked: dict[tuple[str, bool], tuple[ChatRequest, bytes]] = {}
 
     @property
@@ -160,7 +163,16 @@ class Subject:
             if self._router is None:
                 self._router = Router([deployment], plugins=self.host, transport=FakeTransport(), clock=FakeClock())
             self._places[key] = self._binding().place(deployment)
+            self._pristine[key] = facts_of(self._places[key].deployment)
         return self._places[key]
+
+    def touched(self) -> dict[str, tuple[Any, Any]]:
+        """What is no longer in any deployment as it was before a hook had seen it: by its name, before and now."""
+        found: dict[str, tuple[Any, Any]] = {}
+        for key, place in self._places.items():
+            for name, now in facts_of(place.deployment).items():
+                found |= differences(self._pristine[key][name], now, f"deployment.{name}")
+        return found
 
     def _binding(self) -> Any:
         assert self._router is not None  # noqa: S101 (made with the first place)
@@ -312,6 +324,12 @@ class Stream:
     def _outcome(self, completion: ChatCompletion | None, failure: Failure | None) -> Outcome:
         partial = completion_of(self._given, self._state, self._reading.usage)
         return Outcome(completion, failure, tuple(self._events), tuple(self._lines), partial)
+
+
+def facts_of(deployment: Deployment) -> dict[str, Any]:
+    """A copy of what a deployment says, by the names of its fields."""
+    fields = ("options", "headers", "defaults", "model", "base_url")
+    return {name: copy.deepcopy(getattr(deployment, name)) for name in fields}
 
 
 def _no_streams(name: str) -> Failure:
