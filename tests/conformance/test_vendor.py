@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conformance.mutants import BROKE_OFF, MIXED, STATE, STREAM_USAGE, UNCHANGED, USAGE
+from tests.conformance.mutants import BROKE_OFF, MIXED, STATE, STREAM_USAGE, UNCHANGED, USAGE, WRONG_FIELD
 from tests.conformance.vendor import failures
 
 COUNTS = 'wire.usage_from(wire.token_count(meter.get("in")), wire.token_count(meter.get("out")))'
@@ -64,3 +64,14 @@ def test_a_change_of_the_call_or_the_deployment_is_caught_and_named(named: str) 
     """Also one that every call makes again, after other checks; the message names the field."""
     for only in ((), (UNCHANGED,)):
         assert named in failures(CHANGES[named], only=only)[UNCHANGED]
+
+
+def test_a_crash_is_told_with_its_text_and_the_plugins_own_line() -> None:
+    """Not the line of the library that the plugin has called, and not the key."""
+    deep = '    wire.masked(7, deployment)\n    wire.merged({}, {"": deployment.api_key.reveal() + 1})\n'
+    found = failures((ENGINE, ENGINE + deep), only=("test_a_request_is_what_the_samples_expect",))
+    (told,) = found.values()
+    assert "build_request raised AttributeError: 'int' object has no attribute 'replace' (tofu_" in told
+    found = failures((SAID, SAID + '    raise ValueError("odd " + deployment.api_key.reveal())\n'), only=(WRONG_FIELD,))
+    (told,) = found.values()
+    assert "parse_response raised ValueError: odd" in told and "(tofu_" in told and "canary" not in told

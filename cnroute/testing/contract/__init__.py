@@ -7,6 +7,7 @@
 
 What is where
 - `base`: the attributes, and the provider under test; `subject`: how it is asked, with the flow's own code.
+- `crashing`: what a hook raised, for its author.
 - `probes`, `conversations`: what requests are tried with; `sent`: how it is found in them.
 - `samples`: the format of samples; `expecting`: their expectations; `documents`: bodies changed in one place.
 - `counting`: counts of tokens that follow from others, and those that are made up.

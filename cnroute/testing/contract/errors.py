@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from cnroute.failures import Failure, FailureKind, how_raised
+from cnroute.failures import Failure, FailureKind
 from cnroute.http import Headers, HttpResponse
 from cnroute.routing.plan import Place
 from cnroute.testing.contract import expecting, groups
@@ -74,7 +74,7 @@ class ErrorChecks(ContractBase):
         try:
             failure = place.hooks.map_error(response, place.deployment)
         except Exception as error:  # noqa: BLE001 (a plugin's code)
-            failure = how_raised(error)
+            failure = f"map_error {self.subject().crashes.words(error)}"
         name = sample.name if sample else None
         if failure is not None and not isinstance(failure, Failure):
             fail(

@@ -1,7 +1,7 @@
 """The provider under test: bound like a router binds it, asked like the flow asks it, without any transport.
 
 What the flow does with an answer is not written a second time here: `answer_of` and `Reading` are the flow's own.
-A hook that raises or returns a wrong type comes out as a `plugin_error` that names hook, file and line.
+A hook that raises or returns a wrong type comes out as a `plugin_error` that names hook, file, line and what was raised.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from cnroute.router import Router
 from cnroute.routing.fitting import fitted
 from cnroute.routing.plan import Place
 from cnroute.testing.clock import FakeClock
+from cnroute.testing.contract.crashing import Crashes
 from cnroute.testing.contract.documents import differences
 from cnroute.testing.contract.samples import Sample
 from cnroute.testing.transport import FakeTransport
@@ -40,6 +41,7 @@ OTHER_KEY = "sk-kit-0a9e8d7c6b5f4132-another"
 NUMBER = "1700000000000000019"
 ROUTE = "kit-route-canary"
 WALL = 1_790_000_000.0
+_HOOKS = ("build_request", "map_error", "parse_response", "parse_stream_line", "count_tokens")
 SSE = Headers({"Content-Type": "text/event-stream"})
 
 
@@ -51,6 +53,8 @@ class Built:
     refused: UnsupportedRequestError | None = None
     error: CnrouteError | None = None
     crash: str | None = None
+    words: str | None = attrs.field(default=None, repr=False)
+    """The crash for the plugin's author: with its text and line, which may differ where the crash is the same."""
 
     @property
     def json(self) -> Any:
@@ -69,7 +73,7 @@ class Built:
                 {k.lower(): str.__str__(v) for k, v in self.made.headers.items()},
                 self.made.body,
             )
-        return self.what()
+        return f"build_request {self.crash}" if self.crash else self.what()
 
     def what(self) -> str:
         """The outcome in words."""
@@ -77,7 +81,9 @@ class Built:
             return f"UnsupportedRequestError({self.refused.parameter!r}, {self.refused.reason!r})"
         if self.error is not None:
             return f"{type(self.error).__name__}: {self.error}"
-        return f"build_request {self.crash}" if self.crash else f"a request to {self.made.url if self.made else None}"
+        if self.crash:
+            return f"build_request {self.words or self.crash}"
+        return f"a request to {self.made.url if self.made else None}"
 
 
 @attrs.frozen
@@ -136,6 +142,7 @@ class Subject:
         self._options = dict(options)
         self._places: dict[Any, Place] = {}
         self._pristine: dict[Any, dict[str, Any]] = {}
+        self.crashes = Crashes(lambda: host._providers[name], KEY)  # noqa: SLF001 (of this package)
         self._asked: dict[tuple[str, bool], tuple[ChatRequest, bytes]] = {}
 
     @property
@@ -162,9 +169,13 @@ class Subject:
             deployment = Deployment("kit", self.name, **settings)
             if self._router is None:
                 self._router = Router([deployment], plugins=self.host, transport=FakeTransport(), clock=FakeClock())
-            self._places[key] = self._binding().place(deployment)
+            self._places[key] = self._watched(self._binding().place(deployment))
             self._pristine[key] = facts_of(self._places[key].deployment)
         return self._places[key]
+
+    def _watched(self, place: Place) -> Place:
+        hooks = {name: self.crashes.watched(getattr(place.hooks, name)) for name in _HOOKS}
+        return attrs.evolve(place, hooks=attrs.evolve(place.hooks, **hooks))
 
     def touched(self) -> dict[str, tuple[Any, Any]]:
         """What is no longer in any deployment as it was before a hook had seen it: by its name, before and now."""
@@ -201,7 +212,7 @@ class Subject:
         except (CallError, ConfigurationError) as error:
             return Built(error=error)
         except Exception as error:  # noqa: BLE001 (a plugin's code)
-            return Built(crash=how_raised(error))
+            return Built(crash=how_raised(error), words=self.crashes.words(error))
         if not isinstance(made, HttpRequest):
             return Built(crash=f"returned {type(made).__name__}, not an HttpRequest")
         problem = problem_of(place, made)
@@ -244,7 +255,13 @@ class Subject:
         try:
             return Outcome(answer_of(place or self.place(), response, WALL), None)
         except AttemptFailed as failed:
-            return Outcome(None, failed.failure)
+            return Outcome(None, self.spelled(failed.failure))
+
+    def spelled(self, failure: Failure) -> Failure:
+        """A failure; what a hook crashed with is told for the plugin's author."""
+        if failure.kind is not FailureKind.PLUGIN_ERROR:
+            return failure
+        return attrs.evolve(failure, message=self.crashes.spelled(failure.message))
 
     def stream(self, sample: Sample, pieces: Sequence[bytes]) -> Outcome:
         """What comes of a stream that arrives in these pieces."""
@@ -260,6 +277,7 @@ class Stream:
     """One stream that is being read; several may be read in turns."""
 
     def __init__(self, subject: Subject, sample: Sample) -> None:
+        self._subject = subject
         self._place = subject.sample_place(sample)
         self._state = StreamState(*subject.asked(sample))
         self._headers = Headers(sample.headers)
@@ -295,7 +313,7 @@ class Stream:
         try:
             self._reading.feed(data)
         except StreamFailed as failed:
-            self._failure = failed.failure
+            self._failure = self._subject.spelled(failed.failure)
 
     def end(self) -> Outcome:
         """The body has ended."""
@@ -303,7 +321,7 @@ class Stream:
             if self._failure is None:
                 self._reading.end()
         except StreamFailed as failed:
-            self._failure = failed.failure
+            self._failure = self._subject.spelled(failed.failure)
         if self._failure is not None:
             return self._failed(self._failure)
         if self._reading.whole is not None:
@@ -319,7 +337,7 @@ class Stream:
         try:
             return self._outcome(answer_of(self._place, HttpResponse(self._status, self._headers, body), WALL), None)
         except AttemptFailed as failed:
-            return self._outcome(None, failed.failure)
+            return self._outcome(None, self._subject.spelled(failed.failure))
 
     def _outcome(self, completion: ChatCompletion | None, failure: Failure | None) -> Outcome:
         partial = completion_of(self._given, self._state, self._reading.usage)
