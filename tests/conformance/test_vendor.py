@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from cnroute.testing.contract import CHECKS, ProviderContract
+from cnroute.testing.contract.report import FAILED, PASSED, closing_line
+from cnroute.testing.contract.running import run
 from tests.conformance.mutants import BROKE_OFF, MIXED, STATE, STREAM_USAGE, UNCHANGED, USAGE, WRONG_FIELD
-from tests.conformance.vendor import failures
+from tests.conformance.vendor import SAMPLES, failures
 
 COUNTS = 'wire.usage_from(wire.token_count(meter.get("in")), wire.token_count(meter.get("out")))'
 ZERO = 'wire.usage_from(wire.token_count(meter.get("in")) or 0, wire.token_count(meter.get("out")) or 0)'
@@ -75,3 +78,15 @@ def test_a_crash_is_told_with_its_text_and_the_plugins_own_line() -> None:
     found = failures((SAID, SAID + '    raise ValueError("odd " + deployment.api_key.reveal())\n'), only=(WRONG_FIELD,))
     (told,) = found.values()
     assert "parse_response raised ValueError: odd" in told and "(tofu_" in told and "canary" not in told
+
+
+def test_a_provider_that_is_not_installed_is_one_failure() -> None:
+    """The first check says so; no check passes for want of a provider but those that look at samples and checks."""
+    contract = type("Nowhere", (ProviderContract,), {"provider": "nowhere", "samples": SAMPLES, "__module__": __name__})
+    results = list(run(contract, CHECKS))
+    (failed,) = [result for result in results if result.outcome == FAILED]
+    assert "the provider nowhere cannot be used" in failed.text and "not installed" in failed.text
+    assert {result.check for result in results if result.outcome == PASSED} <= {
+        "test_there_are_samples_of_every_kind", "test_no_check_is_overridden_or_deleted",
+    }  # fmt: skip
+    assert "2 passed, 1 failed, " in (line := closing_line(CHECKS, results)) and line.endswith(" not run")

@@ -12,7 +12,7 @@ from cnroute.deployments import ProviderInfo
 from cnroute.errors import CnrouteError
 from cnroute.plugins import BUILT_IN, PluginHost
 from cnroute.testing.contract import samples
-from cnroute.testing.contract.checking import ContractBroken
+from cnroute.testing.contract.checking import ContractBroken, NotRun
 from cnroute.testing.contract.samples import Sample
 from cnroute.testing.contract.subject import Subject
 
@@ -50,14 +50,21 @@ class ContractBase:
 
     @classmethod
     def subject(cls) -> Subject:
-        """The provider under test. Fails with the host's reason when it cannot be used."""
+        """The provider under test. Fails once with the host's reason when it cannot be used; what follows is not run."""
         __tracebackhide__ = True
+        if "_unusable" in cls.__dict__:
+            raise NotRun("the provider cannot be used; the first check that failed says why")
         if "_subject" not in cls.__dict__:
-            cls._subject = cls._made_subject()
+            try:
+                cls._subject = cls._made_subject()
+            except ContractBroken:
+                cls._unusable = True
+                raise
         subject: Subject = cls._subject
         return subject
 
     _subject: ClassVar[Any]
+    _unusable: ClassVar[bool]
     _samples: ClassVar[Any]
 
     @classmethod

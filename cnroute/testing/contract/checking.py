@@ -28,6 +28,15 @@ class NotApplicable(unittest.SkipTest):
     """The check has nothing to look at; the text says why."""
 
 
+class NotRun(NotApplicable):
+    """The check could not be tried, for a reason that another one has failed with."""
+
+    BEGINS = "not run: "
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(self.BEGINS + reason)
+
+
 class ContractBroken(AssertionError):
     """A promise of the contract that the plugin does not keep."""
 

@@ -25,6 +25,7 @@ class RegistrationChecks(ContractBase):
     @check(groups.REGISTRATION)
     def test_the_plugin_is_loaded_alone_and_beside_the_others(self) -> None:
         """The host takes the plugin without a problem, with and without everything else that is installed."""
+        self.subject()  # fails with the reason
         name = self.provider_name()
         hosts = (
             {"alone": self.make_host()}

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cnroute.errors import CnrouteError
-from cnroute.testing.contract.checking import Check, ContractBroken, NotApplicable
-from cnroute.testing.contract.report import FAILED, NOT_APPLICABLE, PASSED, Result
+from cnroute.testing.contract.checking import Check, ContractBroken, NotApplicable, NotRun
+from cnroute.testing.contract.report import FAILED, NOT_APPLICABLE, NOT_RUN, PASSED, Result
 
 
 def run(contract: type, checks: Mapping[str, Check]) -> Iterator[Result]:
@@ -21,6 +21,8 @@ def run_one(contract: type, name: str) -> Result:
     instance: Any = contract()
     try:
         getattr(instance, name)()
+    except NotRun as reason:
+        return Result(name, NOT_RUN, str(reason))
     except NotApplicable as reason:
         return Result(name, NOT_APPLICABLE, str(reason))
     except ContractBroken as broken:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from cnroute.testing.contract.checking import Check
+from cnroute.testing.contract.checking import Check, NotRun
 from cnroute.testing.contract.report import EXPECTED, FAILED, NOT_APPLICABLE, NOT_RUN, PASSED, Result, closing_line, table
 
 PROPERTY = "cnroute_contract"
@@ -52,7 +52,8 @@ def _ended(category: str, report: Any) -> tuple[str, str]:
     if category != "skipped":
         return _OUTCOMES[category], ""
     text = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
-    return (NOT_RUN if report.when == "setup" else NOT_APPLICABLE), text.removeprefix("Skipped: ")
+    reason = text.removeprefix("Skipped: ")
+    return (NOT_RUN if report.when == "setup" or reason.startswith(NotRun.BEGINS) else NOT_APPLICABLE), reason
 
 
 def _owner(contract: str) -> Any:
