@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from cnroute.deployments import TLS, Deployment
+from cnroute.errors import CallError
 from cnroute.plugins import PluginHost
 from cnroute.settings import Limits
-from cnroute.testing.contract.checking import ContractBroken, NotApplicable
+from cnroute.testing.contract.checking import ContractBroken, NotApplicable, fail
 from cnroute.testing.transports import certificates
 from cnroute.testing.transports.rawserver import Action, RawServer
 from cnroute.testing.transports.wires import Wire
@@ -83,9 +84,10 @@ class TransportBase:
             raise
         try:
             yield wire
-        except BaseException:
+        except BaseException as error:
             with contextlib.suppress(Exception):
                 wire.abandon()
+            _told(error)
             raise
         wire.close()
 
@@ -93,6 +95,20 @@ class TransportBase:
         """The check applies only to transports with this flag."""
         if not getattr(self, flag):
             raise NotApplicable(f"{flag} = False")
+
+
+def _told(error: BaseException) -> None:
+    """What a call that should have succeeded raised, in the kit's own words; nothing for what the kit itself raised."""
+    __tracebackhide__ = True
+    after = "; ".join(getattr(error, "__notes__", ())) or None
+    if isinstance(error, CallError):
+        fail(
+            "a call that should succeed succeeds",
+            expected="an answer, or the next bytes of a stream",
+            got=f"{type(error).__name__} ({error.kind}): {error.message}",
+            change="return what has arrived: `send` the whole answer, `open` after the head, `read` the bytes that are there",
+            sample=after,
+        )
 
 
 @contextlib.contextmanager

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import threading
 from collections.abc import Callable
+from typing import Any
 
 from cnroute.errors import CallError
 from cnroute.failures import FailureKind
-from cnroute.testing.contract.checking import check, require, same
+from cnroute.testing.contract.checking import check, fail, require, same
 from cnroute.testing.transports.base import TransportBase
 from cnroute.testing.transports.groups import STREAM
 from cnroute.testing.transports.rawserver import Action, Gone, Peer, chunked, fin, good, head, request, send, silent
@@ -55,17 +57,34 @@ class StreamChecks(TransportBase):
             end = chunk(b"") if name == "chunks" else b""
             pieces = tuple(map(frame, PIECES))
             with self.wire([request, send(start), told((*pieces, end), go_on), fin]) as wire:
-                stream = wire.open(idle=2)
+                stream = self._tried(lambda: wire.open(idle=2), "an open stream", name)
                 for piece in PIECES:
                     same(
                         "a piece is there as soon as it has arrived",
                         piece,
-                        self._piece(stream, len(piece)),
+                        self._tried(functools.partial(self._piece, stream, len(piece)), piece, name),
                         sample=name,
                         change="read what has arrived (read1, a plain recv), never a fixed number of bytes",
                     )
                     go_on.release()
                 same("then the end", b"", stream.read(), sample=name, change='return b"" at the end of the framing')
+
+    @staticmethod
+    def _tried(call: Callable[[], Any], expected: object, framing: str) -> Any:
+        """What `call` gives; a transport that waits for more than has arrived ends with a failure."""
+        __tracebackhide__ = True
+        try:
+            return call()
+        except CallError as error:
+            failure = f"{type(error).__name__} ({error.kind}): {error.message}"
+        fail(
+            "a piece is there as soon as it has arrived",
+            expected=expected,
+            got=failure,
+            sample=framing,
+            change="return from open after the head; read what has arrived (read1, a plain recv), never a fixed number of bytes",
+        )
+        raise AssertionError  # `fail` has raised
 
     @staticmethod
     def _piece(stream: View, length: int) -> bytes:

@@ -80,7 +80,15 @@ class View:
 
     def read(self) -> bytes:
         """The next bytes."""
+        __tracebackhide__ = True
         data: bytes = self._call(self.stream.read)
+        require(
+            isinstance(data, bytes | bytearray | memoryview),
+            "read gives bytes",
+            expected='bytes; b"" at the end',
+            got=data,
+            change="return the bytes that have arrived",
+        )
         return data
 
     def rest(self) -> bytes:
@@ -133,12 +141,17 @@ class Wire:
 
     def send(self, body: bytes = b"marker", headers: Mapping[str, str] | None = None, **limits: float) -> HttpResponse:
         """One plain exchange."""
+        __tracebackhide__ = True
         answer: HttpResponse = self.call(self.bound.send, self.request(body, headers), self.new_deadline(**limits))
+        _has(answer, "send", "HttpResponse", ("status", "headers", "body"))
         return answer
 
     def open(self, body: bytes = b"marker", headers: Mapping[str, str] | None = None, **limits: float) -> View:
         """One exchange as a stream, up to its head."""
-        return View(self.call, self.call(self.bound.open, self.request(body, headers), self.new_deadline(**limits)))
+        __tracebackhide__ = True
+        stream = self.call(self.bound.open, self.request(body, headers), self.new_deadline(**limits))
+        _has(stream, "open", "stream", ("status", "headers", "read", "close"))
+        return View(self.call, stream)
 
     def read(self, body: bytes = b"marker", **limits: float) -> bytes:
         """One exchange as a stream, to its end."""
@@ -175,6 +188,8 @@ class Wire:
             result = call()
         except CallError as error:
             return error
+        except AssertionError:
+            raise  # what the transport returned is no answer
         except Exception as error:  # noqa: BLE001 (a stranger's transport)
             fail(
                 "a transport raises nothing but CallErrors",
@@ -278,6 +293,18 @@ class Wire:
         finally:
             if self._loop is not None:
                 self._loop.close()
+
+
+def _has(made: Any, method: str, kind: str, names: tuple[str, ...]) -> None:
+    """What a transport's method returned has the attributes that it promises."""
+    __tracebackhide__ = True
+    require(
+        all(hasattr(made, name) for name in names),
+        f"{method} returns what it promises",
+        expected=f"{kind} with {', '.join(names)}",
+        got=f"{type(made).__name__} without {', '.join(name for name in names if not hasattr(made, name))}",
+        change=f"let {method} return it, or raise error_for(Failure(kind, ...)); an async method needs is_async = True",
+    )
 
 
 def well_made(error: CallError) -> None:
