@@ -81,6 +81,7 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
     ("binding", "config"): "Router(prices=FILE) is a convenience, too",
     ("router", "config"): "Router.from_config and .from_env are conveniences",
     ("knowledge", "config"): "KnowledgeClient.from_config and .from_env likewise",
+    ("scope", "observe"): "a stranger's stream that cannot be closed is logged; nothing is loaded for it before",
     ("engine", "observe"): "the library's own log is one of the observers, and structlog is loaded with the first router",
 }
 

@@ -151,6 +151,10 @@ class _Answering:
     status = _OK
     headers: Mapping[str, str] = {}
 
+    def read(self) -> bytes:
+        """Not asked: what is read comes when its time has come."""
+        raise NotImplementedError
+
     def close(self) -> None:
         """Nothing is held."""
 
