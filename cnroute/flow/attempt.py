@@ -165,7 +165,7 @@ class _Intake:
 
     def take(self, data: bytes) -> bool:
         """Whether more is worth reading after `data`; b"" is the end of the body."""
-        if not data or data.__class__ is not bytes:
+        if not data or not isinstance(data, bytes):
             return self._end_or_odd(data)
         reading, known = self.reading, len(self.reading.given)
         try:

@@ -200,6 +200,16 @@ def test_a_read_that_gives_no_bytes_is_a_plugin_error(piece: Any) -> None:
     assert failure is not None and failure.kind == "plugin_error" and "read returned" in failure.message
 
 
+def test_a_read_may_give_a_subclass_of_bytes() -> None:
+    """It is bytes: nothing of the stream is lost."""
+
+    class Piece(bytes):
+        pass
+
+    with cnroute.Router(**arguments(Transport(Piece(event("a")), Piece(event("b")), LAST), "yi")) as router:
+        assert "".join(router.stream("hi", model="chat").texts()) == "ab"
+
+
 # -- threads of an asynchronous router -------------------------------------------------------------------------
 
 
