@@ -140,7 +140,7 @@ class AsyncDriver:
     async def perform(self, effect: Effect) -> Any:
         """The effect's result. Raises CallError; anything else passes through untouched."""
         try:
-            return await _PERFORM[effect.__class__](self, effect)
+            return await _PERFORM[type(effect)](self, effect)
         except asyncio.CancelledError:
             self._scope.cancel()
             raise

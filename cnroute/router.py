@@ -210,7 +210,7 @@ class Driver:
 
     def perform(self, effect: Effect) -> Any:
         """The effect's result. Raises CallError; anything else passes through untouched."""
-        return _PERFORM[effect.__class__](self, effect)
+        return _PERFORM[type(effect)](self, effect)
 
     def _admit(self, effect: Admit) -> Any:
         self._scope.next_attempt(effect.deadline)
@@ -479,12 +479,14 @@ class ChatStream(StreamCore):
             self._begin()
         try:
             while not self._over:
-                effect = self._effect = self._effect or self._advance()
+                effect = self._effect
+                if effect is None:
+                    effect = self._effect = self._advance()
                 if self._pending:
                     break
                 if effect is not None:
                     try:
-                        result = _PERFORM[effect.__class__](self._driver, effect)
+                        result = _PERFORM[type(effect)](self._driver, effect)
                     except CallError as error:
                         self._failed(error)
                     else:

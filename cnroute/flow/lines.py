@@ -10,6 +10,7 @@ Rules of this file
 from __future__ import annotations
 
 _BOM = "\ufeff"
+_NEWLINE = 10
 
 
 class LineTooLong(Exception):
@@ -28,9 +29,8 @@ class LineSplitter:
 
     def feed(self, data: bytes) -> list[str]:
         """The lines that `data` completes."""
-        end = data.rfind(b"\n") + 1
-        if end < len(data) or self._tail:
-            data = self._with_tail(data, end)
+        if self._tail or not data or data[-1] != _NEWLINE:
+            data = self._with_tail(data, data.rfind(b"\n") + 1)
         if len(data) > self._limit and max(map(len, data.split(b"\n"))) > self._limit:
             raise LineTooLong
         text = data.decode("utf-8", "replace")  # at once: no character stands on both sides of a line's end

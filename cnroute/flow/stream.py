@@ -214,12 +214,12 @@ class Reading:
             except Exception as error:  # noqa: BLE001 (a plugin's code)
                 raise StreamFailed(self._broken(how_raised(error), error)) from None
             if events is not _NOTHING:
-                if events.__class__ is not tuple:
+                if type(events) is not tuple:
                     raise StreamFailed(self._broken(f"returned {type(events).__name__}, not a tuple"))
                 for event in events:
                     # The usual ones first, and here: a call for each costs a tenth of a chunk.
-                    kind = event.__class__
-                    if kind is TextDelta and self.committed and (text := event.text) and text.__class__ is str:
+                    kind = type(event)
+                    if kind is TextDelta and self.committed and (text := event.text) and type(text) is str:
                         given.append(event)
                         waiting.append(event)
                     elif kind is LateUsage:

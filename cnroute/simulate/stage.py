@@ -228,7 +228,7 @@ class Play:
                 self._over = True
                 self._scope.give_back()
                 return
-            step = _PERFORM[effect.__class__](self, effect)
+            step = _PERFORM[type(effect)](self, effect)
 
     def _later(self, instant: float, step: Callable[[], Next | None]) -> None:
         """Go on at an instant, unless the call has gone on by itself."""

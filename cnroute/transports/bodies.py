@@ -12,7 +12,6 @@ as much on chunked answers, both take chunk sizes such as `-5`, and a gzip body 
 
 from __future__ import annotations
 
-import functools
 import re
 import zlib
 from collections.abc import Callable, Mapping
@@ -107,8 +106,10 @@ class Chunked:
                 at += len(parts[-1])
                 self._left -= len(parts[-1])
                 continue
-            if self._line is Chunked._size_line:
+            if self._line is _SIZE_LINE:
                 at = _whole_chunks(data, at, parts)
+                if at == len(data):
+                    break
             stop = data.find(b"\n", at)
             if stop < 0:
                 break
@@ -146,16 +147,19 @@ class Chunked:
         raise WireError(K.CONNECTION_LOST, "the connection was closed inside a chunked body")
 
 
+_SIZE_LINE = Chunked._size_line  # noqa: SLF001 (of this file; looked up once)
+
+
 def _whole_chunks(data: bytes, at: int, parts: list[bytes]) -> int:
     """The quick way over plain chunks that have arrived whole, as in a burst; returns where it could not go on."""
     head = _USUAL_HEAD
     while at < len(data):
         start = at + head
-        size = _plain_size(data[at:start])
+        size = _SIZES[data[at:start]]
         if not size:  # not as many digits as the one before; looking for the end of each takes half as long again
             head = data.find(b"\n", at, at + 10) + 1 - at
             start = at + head
-            size = _plain_size(data[at:start]) if head > 0 else 0
+            size = _SIZES[data[at:start]] if head > 0 else 0
         end = start + size
         if not size or data[end : end + 2] != b"\r\n":
             return at
@@ -168,11 +172,22 @@ def _whole_chunks(data: bytes, at: int, parts: list[bytes]) -> int:
 _USUAL_HEAD = 5
 
 
-@functools.lru_cache(1024)  # sizes come again and again
-def _plain_size(line: bytes) -> int:
-    """The number that a plain size line says; 0 for every other (`int` alone would take signs, blanks, `_` and `0x`)."""
-    match = _PLAIN_SIZE.fullmatch(line)
-    return int(match[1], 16) if match else 0
+class _Sizes(dict[bytes, int]):
+    """What plain size lines say; 0 for every other line. Sizes come again and again; `lru_cache` packs each line into a tuple.
+
+    `int` alone would take signs, blanks, `_` and `0x`.
+    """
+
+    def __missing__(self, line: bytes) -> int:
+        match = _PLAIN_SIZE.fullmatch(line)
+        if len(self) >= _MAX_SIZES:
+            self.clear()
+        size = self[line] = int(match[1], 16) if match else 0
+        return size
+
+
+_MAX_SIZES = 1024
+_SIZES = _Sizes()
 
 
 class Inflate:

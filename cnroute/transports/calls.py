@@ -53,7 +53,7 @@ class Call:
     """One exchange with its place, its connection and its answer, from the first wait to the last byte."""
 
     __slots__ = (
-        "__weakref__", "_busy", "_lock", "_token", "answer", "bound", "connection", "decoder", "ended", "exchange",
+        "__weakref__", "_inside", "_lock", "_most", "_token", "answer", "bound", "connection", "decoder", "ended", "exchange",
         "framer", "resent", "size", "unsent",
     )
 
@@ -68,7 +68,9 @@ class Call:
         self.unsent = False
         self.size = 0
         self.ended = False
-        self._busy = True  # until the stream is handed out: who closes meanwhile only wakes the thread inside
+        self._most = bound.limits.max_stream_bytes
+        self._inside = threading.Lock()
+        self._inside.acquire()  # until the stream is handed out: who closes meanwhile only wakes the thread inside
         self._lock = threading.Lock()
         self._token: Token | None = None
 
@@ -200,20 +202,15 @@ class Call:
 
         Raises Busy while another thread is inside.
         """
-        with self._lock:
-            if self._busy:
-                raise Busy("a stream is read by one thread at a time")
-            if self.ended:
-                return self._after_end()
-            self._busy = True
+        if not self._inside.acquire(False):
+            raise Busy("a stream is read by one thread at a time")
         try:
-            data = self.read()
-            self.size += len(data)
-            if self.size > self.bound.limits.max_stream_bytes:
-                self._too_long(self.bound.limits.max_stream_bytes)
+            data = self._after_end() if self.ended else self.read()
+            size = self.size = self.size + len(data)
+            if size > self._most:
+                self._too_long(self._most)
         finally:
-            with self._lock:  # `leave`, without a call for each piece
-                self._busy = False
+            self._inside.release()  # `leave`, without a call for each piece
             if self.exchange.closing:
                 self.end()
         if not data or (self.decoder is None and self.framer is not None and self.framer.done):
@@ -230,27 +227,27 @@ class Call:
 
     def leave(self) -> None:
         """The thread inside goes out; if somebody wanted to close meanwhile, now is the time."""
-        with self._lock:
-            self._busy = False
+        self._inside.release()
         if self.exchange.closing:
             self.end()
 
     def close(self, *, drain: bool = False) -> None:
         """End the exchange, from any thread; with `drain` read on for a moment so that the connection can be kept."""
-        with self._lock:
-            if self._busy:
-                # The thread that reads is woken and gives everything back: closing under its feet would not wake it.
-                self.exchange.stop()
-                return
-            if self.ended:
-                return
-            self._busy = True
+        if self.ended or not self._enter_to_close():
+            return
         try:
             if drain:
                 self._drain()
         finally:
-            self._busy = False
+            self._inside.release()
             self.end()
+
+    def _enter_to_close(self) -> bool:
+        """False: the thread that reads is woken, and gives everything back; closing under its feet would not wake it."""
+        if self._inside.acquire(False):
+            return True
+        self.exchange.stop()
+        return self._inside.acquire(False)  # it may have gone out before it could see that
 
     def _drain(self) -> None:
         framer, left = cast(Framer, self.framer), _DRAIN_BYTES

@@ -89,7 +89,7 @@ class Exchange:
         self.received = 0
         self.written = 0.0
         self.closing = False
-        self._idle = deadline.limits.idle
+        self._idle = float(deadline.limits.idle)
         self._by = deadline.now() + deadline.limits.pool
         self.grip = Grip()
 
@@ -132,7 +132,7 @@ class Exchange:
             left = min(left, self._by - self.deadline.now())
         if self.received and self._idle < left:
             left = self._idle
-        if left <= 0 or self.closing:
+        if left <= 0.0 or self.closing:
             raise TimeoutError
         return left
 
