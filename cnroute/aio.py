@@ -81,16 +81,13 @@ class AsyncRouter(BaseRouter):
         engine = self._engine
         if engine.closed:
             return
-        try:
-            engine.close()
-        finally:
+        with engine.shutting_down():
             try:
                 closing = engine.transport.close()
                 if closing is not None:
                     await closing
             finally:
                 await self._flush()
-        engine.closed = True
 
     async def _flush(self) -> None:
         """Say to a shared store what is still to be said, and let the threads go."""

@@ -5,12 +5,13 @@ Nothing here waits: no sockets, no sleeping, no asyncio.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random as random_module
 import threading
 import uuid
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -268,6 +269,18 @@ class Engine:
     def leave(self, scope: Scope) -> None:
         """Note that a call has ended."""
         self._running.pop(id(scope), None)
+
+    @contextlib.contextmanager
+    def shutting_down(self) -> Iterator[None]:
+        """`close`, and then the block, which closes the connections, whatever was raised.
+
+        `closed` is true after it, unless something was raised: then it can be done once more.
+        """
+        try:
+            self.close()
+        finally:
+            yield
+        self.closed = True
 
     def close(self) -> None:
         """Refuse new calls and cancel all running ones; then raises what the first of them raised."""

@@ -168,14 +168,11 @@ class Router(BaseRouter):
         engine = self._engine
         if engine.closed:
             return
-        try:
-            engine.close()
-        finally:
+        with engine.shutting_down():
             try:
                 engine.transport.close()
             finally:
                 engine.flush()
-        engine.closed = True
 
     def __enter__(self) -> Self:
         return self

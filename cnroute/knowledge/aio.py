@@ -116,14 +116,13 @@ class AsyncKnowledgeClient(KnowledgeCore):
         engine = self._engine
         if engine.closed:
             return
-        try:
-            engine.close()
-        finally:
-            closing = engine.transport.close()
-            if closing is not None:
-                await closing
-        self._threads.close()
-        engine.closed = True
+        with engine.shutting_down():
+            try:
+                closing = engine.transport.close()
+                if closing is not None:
+                    await closing
+            finally:
+                self._threads.close()
 
     async def _all(self, pages: Pages) -> AsyncIterator[Base]:
         while (operation := pages.next_operation()) is not None:

@@ -126,11 +126,8 @@ class KnowledgeClient(KnowledgeCore):
         engine = self._engine
         if engine.closed:
             return
-        try:
-            engine.close()
-        finally:
+        with engine.shutting_down():
             engine.transport.close()
-        engine.closed = True
 
     def _all(self, pages: Pages) -> Iterator[Base]:
         while (operation := pages.next_operation()) is not None:

@@ -378,7 +378,7 @@ def test_a_broken_plugin_among_plugin_objects_is_a_problem_of_the_host() -> None
     (ToyProvider, "ToyProvider: a class was registered; register an instance or a module"),
     (5, "int: it implements no hook"), (None, "NoneType: it implements no hook"), ("toy", "str: it implements no hook"),
     ([ToyProvider()], "list: the plugin object is not hashable"),
-], ids=str)
+], ids=["a class", "a number", "nothing", "text", "a list"])
 def test_what_can_be_no_plugin_is_refused(given: Any, told: str) -> None:
     """A class instead of an instance would be dropped, and nobody would notice."""
     caught = raised(
