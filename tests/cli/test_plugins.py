@@ -48,7 +48,7 @@ def test_a_new_plugin_passes_its_own_tests(installed: Path) -> None:
     """Untouched, it keeps every promise of the contract, and the run ends with the closing line."""
     out = program("-m", "pytest", "-q", "-W", "error", "-p", "no:randomly", folder=installed)
     assert "== TestAcme ==" in out
-    assert "cnroute contract 1: 75 passed, 5 not applicable" in out.splitlines()
+    assert "cnroute contract 1: 77 passed, 6 not applicable" in out.splitlines()
 
 
 def test_check_plugin_needs_no_test_file(run: Run, installed: Path) -> None:

@@ -62,6 +62,8 @@ RETRY, SUCCESS, NO_KEY, PRICES = (
     "test_retry_after_is_kept", "test_success_is_never_a_failure", "test_no_key_gets_into_a_failure",
     "test_prices_have_a_currency_and_a_date",
 )  # fmt: skip
+BESIDE, NEW_CODE = "test_text_beside_the_finish_is_kept", "test_a_code_that_nobody_knows_leaves_the_kind_to_the_status"
+EVERY_CALL = "test_every_tool_call_of_an_answer_comes_out"
 TRUTH = "test_a_failure_tells_the_truth"
 TEXTS_OF_ANSWER = "test_texts_of_an_answer_come_through_unchanged"
 TEXTS, TWICE = "test_texts_of_a_stream_come_through_unchanged", "test_the_same_chunk_twice_is_text_twice"
@@ -125,6 +127,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("an unknown field refused", D, "dashscope/reply.py", "    if not isinstance(output, dict):\n        raise", '    if not isinstance(output, dict) or set(body) - {"output", "usage", "request_id"}:\n        raise', (UNKNOWN,)),
     Mutant("a result that does not pickle", V2, "minimax/v2/reply.py", 'if len(answers) > 1 else (), data,', 'if len(answers) > 1 else (), memoryview(response.body),', (PICKLE, UNKNOWN)),
     Mutant("arguments of a call parsed", V2, "minimax/answers.py", '        return value or ""\n', '        return str(loads(value)) if value and value[0] == "{" else value or ""\n', (ANSWER, SAME)),
+    Mutant("only the first tool call", D, "dashscope/reply.py", "for position, call in enumerate(calls))", "for position, call in enumerate(calls[:1]))", (EVERY_CALL, ANSWER, SAME)),
     # -- streams
     Mutant("state shared between streams", D, "dashscope/stream.py", "    memory = state.memory\n", "    memory = vars(_begun)\n", (MIXED, STREAM, SAME, THREADS, BROKE_OFF, STATE)),
     Mutant("last text remembered in the module", LEGACY, "minimax/legacy.py", '    state.memory["text"] = True\n', '    state.memory["text"] = True\n    _SENDERS["last"] = delta\n', (STATE,)),
@@ -139,6 +142,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("an error inside a stream swallowed", D, "dashscope/stream.py", "        if failure is not None:\n            return (failure,)\n", "        if failure is not None:\n            return ()\n", (IN_BAND,)),
     Mutant("an error only before the text", LEGACY, "minimax/frames.py", 'if "base_resp" in frame or "error" in frame else None', 'if "base_resp" in frame and "text" not in state.memory else None', (IN_BAND, STREAM)),
     Mutant("usage added up", V2, "minimax/frames.py", "    state.memory[\"usage\"] = usage\n    return [UsageUpdate(usage)]", '    before = state.memory.get("usage")\n    state.memory["usage"] = usage\n    return [UsageUpdate(type(usage)(None, None, usage.total_tokens + (before.total_tokens if before else 0)))]', (STREAM_USAGE, SAME, AFTER)),
+    Mutant("text beside the end mark lost", D, "dashscope/stream.py", '    message = row.get("message")\n    if type(message) is dict:\n', '    message = row.get("message") if row.get("finish_reason") in ("null", None) else None\n    if type(message) is dict:\n', (BESIDE, STREAM, SAME)),
     Mutant("all tool calls are one", D, "dashscope/stream.py", "ToolCallDelta(piece.index, call.id", "ToolCallDelta(0, call.id", (STREAM,)),
     Mutant("reasoning shown as text", D, "dashscope/stream.py", "        events.append(ReasoningDelta(new))", "        events.append(TextDelta(new))", (STREAM,)),
     Mutant("only ASCII text comes through", LEGACY, "minimax/legacy.py", "    return [TextDelta(delta)]", '    return [TextDelta(delta.encode("ascii", "ignore").decode())]', (STREAM, SAME, IN_BAND, TEXTS)),
@@ -149,6 +153,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant("chunks stripped", PRO, "minimax/pro/stream.py", "    return TextDelta(text)", "    return TextDelta(text.strip())", (TEXTS, STREAM, SAME, IN_BAND)),
     Mutant("temperature 0 taken for none", D, "dashscope/request.py", "        if value is None or (name", '        if value in (None, 0) and value is not False or (name', (PARAMETERS,)),
     # -- errors
+    Mutant("an unknown code is a bad request", D, "dashscope/codes.py", "    if known is None:\n        return (by", "    if known is None and code:\n        return K.BAD_REQUEST\n    if known is None:\n        return (by", (NEW_CODE, IN_BAND, ERROR)),
     Mutant("429 mapped to a bad request", D, "dashscope/codes.py", "    found = _error_body(response)\n", '    if response.status == 429:\n        return Failure(K.BAD_REQUEST, "too many", http_status=429)\n    found = _error_body(response)\n', (USUAL, ERROR)),
     Mutant("429 as a server error", V2, "minimax/codes.py", '"1002": K.RATE_LIMIT', '"1002": K.SERVER_ERROR', (ERROR,)),
     Mutant("5xx swallowed", D, "dashscope/codes.py", "    found = _error_body(response)\n", "    if response.status >= 500:\n        return None\n    found = _error_body(response)\n", (ERROR,)),

@@ -9,9 +9,11 @@ What is where
 - `base`: the attributes, and the provider under test; `subject`: how it is asked, with the flow's own code.
 - `crashing`: what a hook raised, for its author.
 - `probes`, `conversations`: what requests are tried with; `sent`: how it is found in them.
+- `played`: the samples' streams, with what comes of them.
 - `samples`: the format of samples; `expecting`: their expectations; `documents`: bodies changed in one place.
 - `counting`: counts of tokens that follow from others, and those that are made up.
-- `registration`, `request`, `messages`, `answers`, `streams`, `errors`, `data`, `process`, `purity`, `fuzz`, `guard`: the checks.
+- `registration`, `request`, `messages`, `answers`, `streams`, `endings`, `errors`, `data`, `process`, `purity`, `fuzz`,
+  `guard`: the checks.
 - `watching`, `child`: side effects, and another process; `remembering`: what a provider holds.
 - `running`: the checks without pytest (`cnroute check-plugin`); `report`: the table and the closing line.
 """
@@ -21,6 +23,7 @@ from __future__ import annotations
 from cnroute.testing.contract.answers import AnswerChecks
 from cnroute.testing.contract.checking import VERSION, Check, ContractBroken, NotApplicable
 from cnroute.testing.contract.data import DataChecks
+from cnroute.testing.contract.endings import StreamEndChecks
 from cnroute.testing.contract.errors import ErrorChecks
 from cnroute.testing.contract.fuzz import FuzzChecks
 from cnroute.testing.contract.guard import GuardChecks
@@ -41,6 +44,7 @@ class ProviderContract(
     MessageChecks,
     AnswerChecks,
     StreamChecks,
+    StreamEndChecks,
     ErrorChecks,
     DataChecks,
     ProcessChecks,

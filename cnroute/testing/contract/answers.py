@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import itertools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from cnroute.chat import ToolCall
 from cnroute.http import Headers, HttpResponse
 from cnroute.testing.contract import expecting, groups
 from cnroute.testing.contract.base import ContractBase
-from cnroute.testing.contract.checking import check, each_of, fail, require, same
+from cnroute.testing.contract.checking import NotApplicable, check, each_of, fail, require, same
 from cnroute.testing.contract.counting import follows, holders
 from cnroute.testing.contract.documents import GONE, Path, changed, leaves, spelled
 from cnroute.testing.contract.samples import Sample
@@ -94,6 +95,28 @@ class AnswerChecks(ContractBase):
             expecting.check(sample, self.subject().play(sample), ("finish_reason",))
         for sample, document, play in self._plays():
             check_finish(sample, document, play)
+
+    @check(groups.ANSWER)
+    def test_every_tool_call_of_an_answer_comes_out(self) -> None:
+        """A second tool call beside the first one is handed out, too, in its place."""
+        found = 0
+        for sample, document, play in self._plays():
+            calls = play(document).answer.tool_calls
+            for path, item in _rows_with(document, calls):
+                found += 1
+                second = _with_words(item, {calls[-1].id: "kit-second-id", calls[-1].name: "kit_second"})
+                (*before, last) = path
+                rows = _at(document, tuple(before))
+                got = play(changed(document, tuple(before), [*rows[: last + 1], second, *rows[last + 1 :]]))
+                same(
+                    "every tool call of an answer comes out",
+                    [*(call.name for call in calls), "kit_second"],
+                    [call.name for call in got.answer.tool_calls],
+                    sample=sample.name,
+                    change="go over the whole list of the vendor's tool calls",
+                )
+        if not found:
+            raise NotApplicable("no sample of a complete answer has tool calls in a list")
 
     @check(groups.ANSWER)
     def test_texts_of_an_answer_come_through_unchanged(self) -> None:
@@ -268,6 +291,33 @@ def check_finish(sample: Sample, document: Any, play: Play) -> None:
             change=change,
             sample=sample.name,
         )
+
+
+def _rows_with(document: Any, calls: Sequence[ToolCall]) -> list[tuple[Path, Any]]:
+    """The innermost element of a list that holds name and arguments of the last of the tool calls, with its place."""
+    if not calls:
+        return []
+    call = calls[-1]
+    rows = [
+        (path, item)
+        for path, item in leaves(document)
+        if type(path[-1]) is int and {call.name, call.arguments} <= {each for _, each in leaves(item) if isinstance(each, str)}
+    ]
+    return sorted(rows, key=lambda row: len(row[0]))[-1:]
+
+
+def _with_words(document: Any, words: Mapping[str, str]) -> Any:
+    """A copy with other words in place of these."""
+    for path, item in list(leaves(document)):
+        if isinstance(item, str) and item in words and item:
+            document = changed(document, path, words[item])
+    return document
+
+
+def _at(document: Any, path: Path) -> Any:
+    for key in path:
+        document = document[key]
+    return document
 
 
 def check_origin(sample: Sample, outcome: Outcome) -> None:

@@ -94,6 +94,20 @@ class Text:
         """The body with another value in one place of one document."""
         return self.joined({frame.line: written(frame, changed(frame.value, path, value))})
 
+    def frame_at(self, line: int) -> Frame | None:
+        """The document in that line."""
+        return next((frame for frame in self.frames if frame.line == line), None)
+
+    def with_another(self, line: int, again: str) -> bytes:
+        """The body with one more frame behind that of `line`, an event of its own, with the lines that stand before its data."""
+        start = line
+        while start > 0 and self.lines[start - 1] != "" and not self.lines[start - 1].startswith(("data:", "{")):
+            start -= 1
+        blank = line + 1 < len(self.lines) and self.lines[line + 1] == ""
+        event = [*self.lines[start:line], again, *([""] if blank else [])]
+        at = line + 1 + blank
+        return "\n".join([*self.lines[:at], *event, *self.lines[at:]]).encode("utf-8", "surrogatepass")
+
 
 def distinct(text: Text) -> Iterator[tuple[Frame, Path, Any]]:
     """The first and the last place of each shape and type, with its document and its value."""

@@ -14,7 +14,7 @@ from cnroute.routing.plan import Place
 from cnroute.testing.contract import expecting, groups
 from cnroute.testing.contract.answers import WRONG
 from cnroute.testing.contract.base import ContractBase
-from cnroute.testing.contract.checking import check, each_of, fail, require, same
+from cnroute.testing.contract.checking import NotApplicable, check, each_of, fail, require, same
 from cnroute.testing.contract.documents import GONE, changed, leaves, spelled
 from cnroute.testing.contract.samples import Sample
 from cnroute.testing.contract.subject import KEY, NUMBER
@@ -250,6 +250,25 @@ class ErrorChecks(ContractBase):
                 )
 
     @check(groups.ERRORS)
+    def test_a_code_that_nobody_knows_leaves_the_kind_to_the_status(self) -> None:
+        """Vendors make new codes: an error of theirs with another code and other words has the usual kind of its status."""
+        place, found = self.subject().place(), 0
+        for sample in self.error_samples():
+            for body in _with_unknown_code(sample):
+                found += 1
+                for status in (401, 429, 500, 503):
+                    failure = self._ask(HttpResponse(status, Headers(JSON), body), place, f"HTTP {status} with an unknown code")
+                    same(
+                        f"HTTP {status} with a code that nobody knows has its usual kind ({body[:80]!r})",
+                        by_status(status),
+                        failure.kind if failure else None,
+                        sample=sample.name,
+                        change="for a code that is not in your table, give wire.by_status(response.status)",
+                    )
+        if not found:
+            raise NotApplicable("no sample of an error expects a vendor_code that stands in its JSON")
+
+    @check(groups.ERRORS)
     def test_success_is_never_a_failure(self) -> None:
         """`map_error` sees no failure in a good answer."""
         subject = self.subject()
@@ -373,3 +392,21 @@ class ErrorChecks(ContractBase):
                     got=f"{took:.1f} s",
                     change="look at the first kilobytes only, and avoid patterns that go back",
                 )
+
+
+def _with_unknown_code(sample: Sample) -> Iterator[bytes]:
+    """The error with a code that nobody knows, and without any word that could tell more."""
+    code, document = (sample.failure or {}).get("vendor_code"), sample.document()
+    if code is None or not isinstance(document, dict):
+        return
+    places = {path: item for path, item in leaves(document) if type(item) in (str, int) and str(item) == str(code)}
+    for path, item in leaves(document):
+        if isinstance(item, str):
+            document = changed(document, path, _UNKNOWN_CODE if path in places else "kit")
+        elif path in places:
+            document = changed(document, path, _UNKNOWN_NUMBER)
+    if places:
+        yield json.dumps(document).encode()
+
+
+_UNKNOWN_CODE, _UNKNOWN_NUMBER = "KitUnknownCode", 987_654

@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from cnroute.events import UsageUpdate
 from cnroute.failures import Failure
 from cnroute.testing.contract import expecting, groups
 from cnroute.testing.contract.answers import (
@@ -22,7 +21,6 @@ from cnroute.testing.contract.answers import (
     check_sound,
     check_unchanged,
 )
-from cnroute.testing.contract.base import ContractBase
 from cnroute.testing.contract.checking import NotApplicable, check, each_of, fail, require, same
 from cnroute.testing.contract.counting import follows, holders
 from cnroute.testing.contract.documents import (
@@ -36,8 +34,8 @@ from cnroute.testing.contract.documents import (
     shape,
     spelled,
     streamed,
-    written,
 )
+from cnroute.testing.contract.played import PlayedStreams, second_increment
 from cnroute.testing.contract.samples import Sample
 from cnroute.testing.contract.subject import Outcome, Stream, usage_fields
 
@@ -49,19 +47,8 @@ _CASES = 1200
 _STATE = "keep what a stream remembers in state.memory, nowhere else"
 
 
-class StreamChecks(ContractBase):
+class StreamChecks(PlayedStreams):
     """`parse_stream_line`."""
-
-    def _streamed(self) -> list[Sample]:
-        if not self.supports_stream and self.subject().hooks.parse_stream_line is None:
-            raise NotApplicable("the provider does not stream")
-        return list(each_of(self.stream_samples(), "there is no sample of a stream"))
-
-    def _good(self) -> list[tuple[Sample, Text, Outcome]]:
-        """Streams that end well, taken apart, with what comes of them."""
-        self._streamed()
-        played = [(sample, streamed(sample.body), self.subject().play(sample)) for sample in self.good_streams()]
-        return list(each_of(played, "there is no sample of a stream that ends well"))
 
     @check(groups.STREAM)
     def test_a_stream_is_what_its_sample_expects(self) -> None:
@@ -168,19 +155,6 @@ class StreamChecks(ContractBase):
                 )
 
     @check(groups.STREAM)
-    def test_exactly_one_finish_comes_out(self) -> None:
-        """A stream that ends well gives one `Finish`."""
-        for sample, _, base in self._good():
-            require(
-                len(base.finishes()) == 1,
-                "exactly one Finish comes out",
-                expected="one Finish",
-                got=[event for _, event in base.finishes()],
-                sample=sample.name,
-                change="note in state.memory that the Finish was given",
-            )
-
-    @check(groups.STREAM)
     def test_a_stream_is_the_same_however_its_bytes_are_cut(self) -> None:
         """Every single cut, random cuts, one byte a read: the same events; LF and CRLF; with and without the last line end."""
         samples = self._streamed()
@@ -233,120 +207,16 @@ class StreamChecks(ContractBase):
                     )
 
     @check(groups.STREAM)
-    def test_a_cut_stream_has_no_finish(self) -> None:
-        """A stream that stops before its end mark gives no `Finish`: ends are never made up."""
-        for sample, text, base in self._good():
-            line = base.finishes()[0][0] if base.finishes() else 0
-            before = "\n".join(text.lines[:line])
-            last = text.lines[line] if line < len(text.lines) else ""
-            bodies = ["\n".join(text.lines[:number]) for number in range(line + 1)] + [
-                f"{before}\n{last[: len(last) // 2]}",
-                before + "\n\n",
-            ]
-            for body in dict.fromkeys(bodies):
-                got = self.subject().play(sample, body.encode())
-                require(
-                    got.completion is None and not got.finishes(),
-                    "a cut stream has no Finish",
-                    expected="no Finish",
-                    got=f"{[e for _, e in got.finishes()]} after {body[-60:]!r}",
-                    sample=sample.name,
-                    change="return Finish only for the line in which the vendor ends the answer, never for the empty last line",
-                )
-                require(
-                    not got.crash,
-                    "a cut stream crashes nothing",
-                    expected="no exception",
-                    got=got.crash,
-                    sample=sample.name,
-                    change="expect a stream to stop anywhere",
-                )
-
-    @check(groups.STREAM)
-    def test_what_comes_after_the_finish_is_kept(self) -> None:
-        """Usage after the first end mark counts, and text after it is kept."""
-        found = 0
-        for sample, text, base in self._good():
-            found += self._check_usage_after(sample, text, base) + self._check_text_after(sample, text, base)
-        if not found:
-            raise NotApplicable("no sample has usage, or text in frames that can be repeated")
-
-    def _check_usage_after(self, sample: Sample, text: Text, base: Outcome) -> int:
-        """The frame with the end mark once more, without the mark and with other numbers: these count."""
-        frame = _frame_at(text, base.finishes()[0][0] if base.finishes() else -1)
-        told = _last_usage(base)
-        if frame is None or told is None:
-            return 0
-        source = _frame_at(text, told)
-        if source is None:
-            return 0
-        fed = [
-            path
-            for path, item in leaves(source.value)
-            if type(item) is int and self._usage(sample, text.with_value(source, path, MORE)) != base.answer.usage
-        ]
-        marks = [
-            path
-            for path, item in leaves(source.value)
-            if isinstance(item, str) and not self.subject().play(sample, text.with_value(source, path, None)).finishes()
-        ]
-        if not fed:
-            return 0
-        late = source.value
-        for path in marks:
-            late = changed(late, path, None)
-        for path in fed:
-            late = changed(late, path, MORE)
-        body = _inserted(text, max(frame.line, source.line), written(source, late) or "")
-        usage = self._usage(sample, body)
-        want = usage_fields(self._usage(sample, text.joined({source.line: written(source, _all_set(source.value, fed))})))
-        require(
-            {MORE, 2 * MORE} & set(usage_fields(usage).values()),
-            "usage after the finish is kept",
-            expected=want,
-            got=usage_fields(usage),
-            sample=sample.name,
-            change="go on reading usage after the end mark: the last one that the vendor tells counts",
-        )
-        return 1
-
-    def _usage(self, sample: Sample, body: bytes) -> Any:
-        return self.subject().play(sample, body).answer.usage
-
-    def _check_text_after(self, sample: Sample, text: Text, base: Outcome) -> int:
-        """A frame whose text comes again when it is repeated in the middle comes again after the end mark, too."""
-        end = base.finishes()[0][0] if base.finishes() else -1
-        for frame in text.frames:
-            if frame.line >= end:
-                return 0
-            said = [event.text for line, event in base.events if line == frame.line]
-            if not any(said) or not all(said):
-                continue
-            middle = self.subject().play(sample, _inserted(text, frame.line, text.lines[frame.line]))
-            if middle.completion is None or len(middle.answer.text) != len(base.answer.text) + len("".join(said)):
-                return 0
-            late = self.subject().play(sample, _inserted(text, end, text.lines[frame.line]))
-            same(
-                "text after the finish is kept",
-                base.answer.text + "".join(said),
-                late.answer.text,
-                sample=sample.name,
-                change="go on reading text after the end mark",
-            )
-            return 1
-        return 0
-
-    @check(groups.STREAM)
     def test_the_same_chunk_twice_is_text_twice(self) -> None:
         """Where chunks are increments, two equal ones in a row both count: texts may repeat themselves."""
         found = 0
         for sample, text, base in self._good():
-            frame = _second_increment(text, base)
+            frame = second_increment(text, base)
             if frame is None:
                 continue
             found += 1
             said = "".join(event.text for line, event in base.events if line == frame.line)
-            got = self.subject().play(sample, _inserted(text, frame.line, text.lines[frame.line]))
+            got = self.subject().play(sample, text.with_another(frame.line, text.lines[frame.line]))
             same(
                 "the same chunk twice is text twice",
                 len(base.answer.text) + len(said),
@@ -438,21 +308,6 @@ class StreamChecks(ContractBase):
             stream.end()
 
     @check(groups.STREAM)
-    def test_a_repeated_last_frame_adds_nothing(self) -> None:
-        """The last frame of a stream, and the one with the end mark, come twice: the answer is the same."""
-        for sample, text, base in self._good():
-            ends = {base.finishes()[0][0] if base.finishes() else -1, max((frame.line for frame in text.frames), default=-1)}
-            for line in ends - {-1}:
-                got = self.subject().play(sample, _inserted(text, line, text.lines[line]))
-                same(
-                    "a repeated last frame adds nothing",
-                    base.content(),
-                    got.content(),
-                    sample=sample.name,
-                    change="remember in state.memory how the stream ended, and skip the same frame",
-                )
-
-    @check(groups.STREAM)
     def test_an_error_inside_a_stream_is_a_failure(self) -> None:
         """A frame with an error gives a `Failure` with the kind and code that the sample expects, at any place of any stream."""
         broken = [sample for sample in self._streamed() if sample.failure is not None]
@@ -466,7 +321,7 @@ class StreamChecks(ContractBase):
         """The error's own lines behind the first frames of other streams of the same model."""
         outcome, text = self.subject().play(sample), streamed(sample.body)
         at = next((line for line, event in outcome.events if isinstance(event, Failure)), None)
-        if at is None or _frame_at(text, at) is None:
+        if at is None or text.frame_at(at) is None:
             return
         start = max((line for line in range(at) if text.lines[line] == ""), default=-1) + 1
         error = list(text.lines[start : at + 1])
@@ -528,19 +383,6 @@ class StreamChecks(ContractBase):
                 )
 
 
-def _second_increment(text: Text, base: Outcome) -> Frame | None:
-    """A frame behind the first text whose text stands in it as it is: in a stream of snapshots it would be longer."""
-    end = base.finishes()[0][0] if base.finishes() else -1
-    lines = [line for line, event in base.events if event.text and line < end]
-    for line in dict.fromkeys(lines[1:]):
-        frame = _frame_at(text, line)
-        said = [event.text for at, event in base.events if at == line and event.text]
-        strings = [item for _, item in leaves(frame.value) if isinstance(item, str)] if frame is not None else []
-        if line != lines[0] and len(said) == 1 and said[0] in strings:
-            return frame
-    return None
-
-
 # -- places ----------------------------------------------------------------------------------------------
 
 
@@ -568,31 +410,6 @@ def _without(shapes: set[Any], wrong: Any, frame: Frame) -> Any:
         if shape(path) in shapes:
             made = changed(made, path, wrong)
     return made
-
-
-def _all_set(document: Any, paths: list[Any]) -> Any:
-    for path in paths:
-        document = changed(document, path, MORE)
-    return document
-
-
-def _frame_at(text: Text, line: int) -> Frame | None:
-    return next((frame for frame in text.frames if frame.line == line), None)
-
-
-def _last_usage(outcome: Outcome) -> int | None:
-    return max((line for line, event in outcome.events if isinstance(event, UsageUpdate)), default=None)
-
-
-def _inserted(text: Text, line: int, again: str) -> bytes:
-    """The body with one more frame behind that of `line`, as an event of its own, with the lines that stand before its data."""
-    start = line
-    while start > 0 and text.lines[start - 1] != "" and not text.lines[start - 1].startswith(("data:", "{")):
-        start -= 1
-    blank = line + 1 < len(text.lines) and text.lines[line + 1] == ""
-    event = [*text.lines[start:line], again, *([""] if blank else [])]
-    at = line + 1 + blank
-    return "\n".join([*text.lines[:at], *event, *text.lines[at:]]).encode("utf-8", "surrogatepass")
 
 
 def _endings(body: bytes) -> Iterator[tuple[str, bytes]]:
