@@ -209,12 +209,12 @@ class Call:
             size = self.size = self.size + len(data)
             if size > self._most:
                 self._too_long(self._most)
+            if not data or (self.decoder is None and self.framer is not None and self.framer.done):
+                self.end()
         finally:
             self._inside.release()  # `leave`, without a call for each piece
             if self.exchange.closing:
                 self.end()
-        if not data or (self.decoder is None and self.framer is not None and self.framer.done):
-            self.end()
         return data
 
     def _after_end(self) -> bytes:
@@ -236,11 +236,13 @@ class Call:
         if self.ended or not self._enter_to_close():
             return
         try:
-            if drain:
-                self._drain()
+            if drain and self.connection is not None and not self.exchange.closing:
+                self._drain(self.connection)
         finally:
-            self._inside.release()
-            self.end()
+            try:
+                self.end()
+            finally:
+                self._inside.release()
 
     def _enter_to_close(self) -> bool:
         """False: the thread that reads is woken, and gives everything back; closing under its feet would not wake it."""
@@ -249,12 +251,12 @@ class Call:
         self.exchange.stop()
         return self._inside.acquire(False)  # it may have gone out before it could see that
 
-    def _drain(self) -> None:
+    def _drain(self, connection: Guarded) -> None:
         framer, left = cast(Framer, self.framer), _DRAIN_BYTES
         self.exchange.enter(steps.REST, _DRAIN_SECONDS)
         try:
             while not framer.done and left > 0:
-                data = cast(Guarded, self.connection).inbox.read()
+                data = connection.inbox.read()
                 left -= len(data)
                 framer.feed(data) if data else framer.end()
         except ERRORS:

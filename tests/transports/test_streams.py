@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from typing import Any
@@ -165,6 +166,21 @@ def test_read_after_close(wire: Connect) -> None:
     with pytest.raises(CallError) as caught:
         stream.read()
     assert caught.value.kind is K.CANCELLED
+
+
+def test_closing_at_the_very_end_of_the_reading(wire: Connect) -> None:
+    """Whoever comes first gives the connection back, once; the other finds it done."""
+    one = wire()
+    for number in range(200):
+        stream = one.open(b"x" * 50_000)
+        closer = threading.Timer(number % 20 * 0.0002, stream.close, kwargs={"drain": True})
+        closer.start()
+        with contextlib.suppress(CallError):
+            while stream.read():
+                pass
+        closer.join()
+        assert one.bound.free_places() == 4
+    one.serves()
 
 
 def test_one_reader_at_a_time(wire: Connect) -> None:
