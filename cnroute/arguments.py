@@ -77,7 +77,7 @@ def make_request(messages: Any, model: Any, arguments: Mapping[str, Any]) -> Cha
 def _messages(value: Any) -> tuple[Message, ...]:
     if isinstance(value, str):
         value = [{"role": "user", "content": value}]
-    if value.__class__ is not list and (isinstance(value, Mapping | bytes) or not isinstance(value, Sequence)):
+    if type(value) is not list and (isinstance(value, Mapping | bytes) or not isinstance(value, Sequence)):
         raise BadRequestError(f"messages must be text or a list of messages, not {type(value).__name__}")
     messages = tuple([message_from(each) for each in value])
     for message in messages:
@@ -104,7 +104,7 @@ _MOST = 1e300
 
 
 def _number(value: Any, name: str) -> float:
-    if value.__class__ is float and 0 <= value < _MOST:
+    if type(value) is float and 0 <= value < _MOST:
         return value
     if not _finite(value) or value < 0:
         raise BadRequestError(f"{name} must be a finite number of at least 0, not {_shown(value)}")
@@ -125,7 +125,7 @@ def _whole(value: Any, name: str) -> int:
 
 
 def _max_tokens(value: Any, name: str) -> int:
-    number = value if value.__class__ is int else _whole(value, name)
+    number = value if type(value) is int else _whole(value, name)
     if not 1 <= number <= MAX_MAX_TOKENS:
         raise BadRequestError(f"{name} must be from 1 to {MAX_MAX_TOKENS}, not {_shown(number)}")
     return number

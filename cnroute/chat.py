@@ -19,7 +19,7 @@ ROLES = frozenset(("system", "user", "assistant", "tool"))
 
 
 def _tuple(values: Iterable[Any]) -> tuple[Any, ...]:
-    return values if values.__class__ is tuple else tuple(values)
+    return values if type(values) is tuple else tuple(values)
 
 
 @attrs.frozen
@@ -114,7 +114,7 @@ def message_from(value: object) -> Message:
     """
     if isinstance(value, dict) and value.keys() == _PLAIN_KEYS:
         role, content = value["role"], value["content"]
-        if content.__class__ is str and role.__class__ is str and role in _PLAIN_ROLES:
+        if type(content) is str and type(role) is str and role in _PLAIN_ROLES:
             return Message(role, content)
     if isinstance(value, Message):
         fields: Mapping[str, Any] = {name: getattr(value, name) for name in _MESSAGE_FIELDS}
@@ -252,7 +252,7 @@ class Usage:
         cached_tokens: int | None = None, reasoning_tokens: int | None = None, searches: int | None = None,
     ) -> None:
         for count in (input_tokens, output_tokens, total_tokens, cached_tokens, reasoning_tokens, searches):
-            if count is not None and (count.__class__ is not int or count < 0):
+            if count is not None and (type(count) is not int or count < 0):
                 raise ValueError("a count of tokens is an int of 0 or more, or None where it is unknown")
         if total_tokens is None and input_tokens is not None and output_tokens is not None:
             total_tokens = input_tokens + output_tokens

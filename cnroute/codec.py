@@ -139,9 +139,9 @@ def _is_deeper(value: Any, depth: int) -> bool:
     for _ in range(depth):
         inner: list[Any] = []
         for each in level:
-            if each.__class__ is dict:
+            if type(each) is dict:
                 inner += each.values()
-            elif each.__class__ is list:
+            elif type(each) is list:
                 inner += each
         if not inner:
             return False

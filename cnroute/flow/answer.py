@@ -80,20 +80,20 @@ def _filled(made: ChatCompletion, response: HttpResponse) -> ChatCompletion:
 
 def _lie(made: ChatCompletion) -> str | None:
     """What a completion says that it may not, or None: authors forget that vendors send null."""
-    if made.text.__class__ is not str or made.reasoning.__class__ is not str:
+    if type(made.text) is not str or type(made.reasoning) is not str:
         return "text or reasoning is no str"
-    if made.usage is not None and made.usage.__class__ is not Usage:
+    if made.usage is not None and type(made.usage) is not Usage:
         return "usage is no Usage"
     if made.finish_reason not in FINISH_REASONS:
         return "finish_reason is none of the four words"
     for call in made.tool_calls:
-        if call.__class__ is not ToolCall:
+        if type(call) is not ToolCall:
             return "tool_calls hold something else than ToolCall"
     names = lie_about_names(made)
     if names is not None:
         return names
     for source in made.sources:
-        if source.__class__ is not Source:
+        if type(source) is not Source:
             return "sources hold something else than Source"
     return None
 

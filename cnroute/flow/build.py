@@ -101,8 +101,8 @@ def _checked(place: Place, made: Any, dropped: Mapping[str, str]) -> HttpRequest
 def _problem(place: Place, made: HttpRequest) -> str | None:
     """What is wrong with the request; what was found good for the request before is not looked at again."""
     good = place.sent_before
-    same = made.__class__ is HttpRequest and made.url == good.url and made.method == good.method and made.headers == good.headers
-    if same and made.adjusted == good.adjusted and made.adjusted.__class__ is dict and made.body.__class__ is bytes:
+    same = type(made) is HttpRequest and made.url == good.url and made.method == good.method and made.headers == good.headers
+    if same and made.adjusted == good.adjusted and type(made.adjusted) is dict and type(made.body) is bytes:
         return None
     problem = _found_problem(place, made)
     if problem is None:
@@ -114,7 +114,7 @@ def _found_problem(place: Place, made: HttpRequest) -> str | None:
     if made.method != "POST" and not (isinstance(made.method, str) and _HEADER_NAME.fullmatch(made.method)):
         return "returned a method that HTTP does not have"
     for mapping in (made.headers, made.adjusted):
-        if mapping.__class__ is not dict and not isinstance(mapping, Mapping):
+        if type(mapping) is not dict and not isinstance(mapping, Mapping):
             return "returned headers, or adjusted, that are no mapping"
     if not all(isinstance(each, str) for pair in made.adjusted.items() for each in pair):
         return "returned an adjusted that maps something else than text to text"

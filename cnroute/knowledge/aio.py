@@ -159,7 +159,7 @@ class AsyncKnowledgeDriver(AsyncDriver):
 
     async def perform(self, effect: Step) -> Any:
         """The effect's result. Raises CallError; anything else passes through untouched."""
-        own = _PERFORM.get(effect.__class__)
+        own = _PERFORM.get(type(effect))
         if own is None:
             return await super().perform(effect)  # type: ignore[arg-type]
         try:

@@ -157,7 +157,7 @@ class KnowledgeDriver(Driver):
 
     def perform(self, effect: Step) -> Any:
         """The effect's result. Raises CallError; anything else passes through untouched."""
-        own = _PERFORM.get(effect.__class__)
+        own = _PERFORM.get(type(effect))
         return super().perform(effect) if own is None else own(self, effect)  # type: ignore[arg-type]
 
     def _begin(self, effect: Begin) -> None:

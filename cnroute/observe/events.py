@@ -106,7 +106,7 @@ def clean(value: Any) -> Any:
 def cleaned(fields: Fields) -> Fields:
     """`fields` with every value clean; the usual ones, which are so already, without a call for each."""
     for name, value in fields.items():
-        kind = value.__class__
+        kind = type(value)
         if kind is str:
             if len(value) > _TEXT or not value.isprintable():
                 fields[name] = clean(value)

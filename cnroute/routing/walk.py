@@ -272,7 +272,7 @@ def _ranked(group: Group, firsts: _Firsts, context: Context) -> _Firsts:
     if len(firsts) < 2:
         return firsts
     _compare([step for _, step in firsts])
-    if group.policy.__class__ is Cheapest:
+    if type(group.policy) is Cheapest:
         costs = [(step.about(), index, step) for index, step in firsts]
         if nearly_ranked(costs, Step.costs_as):
             return [(index, step) for _, index, step in costs]

@@ -78,7 +78,7 @@ def _header_value(option: str, value: object) -> str:
 # Messages
 
 def _message(number: int, message: Message, family: Family) -> dict[str, Any]:
-    usual = message.content.__class__ is str and message.content and message.role != "tool" and not message.tool_calls
+    usual = type(message.content) is str and message.content and message.role != "tool" and not message.tool_calls
     if not usual:
         _check_message(f"message {number} ({message.role})", message, family)
     fields: dict[str, Any] = {"role": message.role, "content": message.content if usual else message.text}

@@ -301,7 +301,7 @@ def _read_message(message: dict[str, Any], answer: _Answer, grow: Grow, events: 
     if thought is not None and (thought := text_of(thought)) and (new := grow(answer.reasoning, thought)):
         events.append(ReasoningDelta(new))
     said = message.get("content")
-    if said.__class__ is not str:
+    if type(said) is not str:
         said = text_of(said)
     if said and (new := grow(answer.text, said)):
         events.append(TextDelta(new))

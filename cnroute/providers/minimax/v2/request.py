@@ -65,7 +65,7 @@ def _messages(request: ChatRequest) -> list[dict[str, Any]]:
 
 def _message(message: Message) -> dict[str, Any]:
     content = message.content
-    fields: dict[str, Any] = {"role": message.role, "content": content if content.__class__ is str else _content(message)}
+    fields: dict[str, Any] = {"role": message.role, "content": content if type(content) is str else _content(message)}
     if message.name:
         fields["name"] = message.name
     if message.tool_calls:
