@@ -76,11 +76,9 @@ def _templates(folder: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
 
 def requirement() -> str:
     """cnroute with its kit as tox shall install it: from where this one was installed, if that was no index (PEP 610)."""
-    try:
-        origin = metadata.distribution("cnroute").read_text("direct_url.json")
-    except metadata.PackageNotFoundError:
-        origin = None
-    url = json.loads(origin).get("url") if origin else None
+    # In a checkout the build's own metadata lie before those of the installation, and do not say it.
+    origins = (each.read_text("direct_url.json") for each in metadata.distributions(name="cnroute"))
+    url = next((json.loads(origin).get("url") for origin in origins if origin), None)
     return f"cnroute[testing] @ {url}" if url else "cnroute[testing]"
 
 

@@ -130,6 +130,8 @@ class RedisStore:
 
     def _made(self) -> None:
         self._lock = threading.Lock()
+        self._news: deque[tuple[str, str]] = deque()
+        self._telling = threading.Lock()
         self._jobs: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         weakref.finalize(self, self._jobs.put, None)
@@ -440,24 +442,31 @@ class RedisStore:
             return True
 
     def _fell(self, trouble: str, clock: Clocks) -> None:
-        with self._lock:  # many threads may see it at once, and one of them tells
-            first = self._trouble is None
+        with self._lock:  # many threads may see it at once
+            if self._trouble is None:
+                self._news.append(("degraded", trouble))
             self._trouble, self._down_until = trouble, clock.monotonic() + OPEN_SECONDS
-        if first:
-            self._tell("degraded", trouble)
+        self._tell()
 
     def _rose(self) -> None:
         if self._trouble is None:
             return
         with self._lock:
-            last = self._trouble is not None
+            if self._trouble is not None:
+                self._news.append(("restored", ""))
             self._trouble, self._hello = None, 0.0
-        if last:
-            self._tell("restored", "")
+        self._tell()
 
-    def _tell(self, state: str, reason: str) -> None:
-        for listener in list(self._listeners):
-            listener.notify(StoreChanged(store=repr(self), state=state, reason=reason))
+    def _tell(self) -> None:
+        """The news in their order: one thread tells them, and those of others that come meanwhile, too."""
+        while self._news and self._telling.acquire(blocking=False):
+            try:
+                while self._news:
+                    state, reason = self._news.popleft()
+                    for listener in list(self._listeners):
+                        listener.notify(StoreChanged(store=repr(self), state=state, reason=reason))
+            finally:
+                self._telling.release()
 
     @property
     def degraded(self) -> str | None:
