@@ -29,7 +29,7 @@ class LineSplitter:
 
     def feed(self, data: bytes) -> list[str]:
         """The lines that `data` completes."""
-        if self._tail or not data or data[-1] != _NEWLINE:
+        if self._tail or (data and data[-1] != _NEWLINE):
             data = self._with_tail(data, data.rfind(b"\n") + 1)
         if len(data) > self._limit and max(map(len, data.split(b"\n"))) > self._limit:
             raise LineTooLong
