@@ -83,9 +83,7 @@ class AsyncRouter(BaseRouter):
             return
         with engine.shutting_down():
             try:
-                closing = engine.transport.close()
-                if closing is not None:
-                    await closing
+                await close_transport(engine.transport)
             finally:
                 await self._flush()
 
@@ -220,6 +218,13 @@ class AsyncDriver:
         else:
             self._clock.sleep(effect.seconds)
         self._scope.check()
+
+
+async def close_transport(transport: Any) -> None:
+    """Close a transport of either kind."""
+    closing = transport.close()
+    if closing is not None:
+        await closing
 
 
 async def _awaited(stream: Any, closing: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -21,6 +22,15 @@ def quick_collections() -> None:
     """What the suite itself holds (nine thousand items, imported modules) need not be looked through in every collection."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture
+def eager_threads() -> Iterator[None]:
+    """Threads change places far more often than usual."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    yield
+    sys.setswitchinterval(before)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Self, TypeVar
 
-from cnroute.aio import AsyncDriver, CalledTurn, run
+from cnroute.aio import AsyncDriver, CalledTurn, close_transport, run
 from cnroute.knowledge.core import MODEL, KnowledgeCore, Pages
 from cnroute.knowledge.effects import Begin, Step, Turn, Work
 from cnroute.knowledge.flows import Progress
@@ -118,9 +118,7 @@ class AsyncKnowledgeClient(KnowledgeCore):
             return
         with engine.shutting_down():
             try:
-                closing = engine.transport.close()
-                if closing is not None:
-                    await closing
+                await close_transport(engine.transport)
             finally:
                 self._threads.close()
 

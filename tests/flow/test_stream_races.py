@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -64,15 +63,6 @@ class Transport:
 
     def close(self) -> None:
         """Nothing is held."""
-
-
-@pytest.fixture
-def eager_threads() -> Iterator[None]:
-    """Threads change places far more often than usual."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    yield
-    sys.setswitchinterval(before)
 
 
 @pytest.fixture

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import random
-import sys
 import threading
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -25,16 +23,7 @@ class Listener:
         self.told.append(notice.state)
 
 
-@pytest.fixture
-def hurried() -> Iterator[None]:
-    """Threads change places all the time."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(before)
-
-
-@pytest.mark.usefixtures("hurried")
+@pytest.mark.usefixtures("eager_threads")
 def test_news_are_told_in_their_order() -> None:
     """Many threads see a store go and come: the last that a listener hears is how it is."""
     store, listener = RedisStore("redis://127.0.0.1:1/0"), Listener()
